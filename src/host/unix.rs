@@ -1,0 +1,102 @@
+//! Linux and macOS.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+/// Lets only the owner in: 0600 for a file, 0700 for a directory.
+pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
+    let mode = if fs::metadata(path)?.is_dir() { 0o700 } else { 0o600 };
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Undoes the 0600 of a temporary file: the user's files are world readable
+/// unless they are secrets.
+pub fn allow_default(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o644))
+}
+
+/// Renames never fail here because another program reads the target.
+pub fn is_sharing_violation(_: &io::Error) -> bool {
+    false
+}
+
+/// A directory for sockets whose path is short: below `/tmp`, owned by this
+/// user alone, told apart by `tag`.
+pub fn short_runtime_dir(tag: &str) -> PathBuf {
+    PathBuf::from(format!("/tmp/nsvm-{}-{tag}", rustix::process::getuid().as_raw()))
+}
+
+/// Creates a directory below a shared one such as /tmp; refuses one that
+/// belongs to somebody else or is a link.
+pub fn create_private_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e),
+    }
+    let found = fs::symlink_metadata(dir)?;
+    if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("\"{}\" is not a directory of this user", dir.display()),
+        ));
+    }
+    restrict_to_owner(dir)
+}
+
+/// Leaves the terminal and process group of whoever started this process, so
+/// that a Ctrl-C or a closed window never reaches it.
+pub fn leave_session() -> io::Result<()> {
+    match rustix::process::setsid() {
+        // PERM: already the leader of its own session.
+        Ok(_) | Err(rustix::io::Errno::PERM) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether a child started from now on inherits `file`.
+pub fn set_inheritable(file: &impl AsFd, inheritable: bool) -> io::Result<()> {
+    let flags = if inheritable { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    Ok(fcntl_setfd(file, flags)?)
+}
+
+/// Physical memory in bytes.
+#[cfg(target_os = "linux")]
+pub fn memory_bytes() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Physical memory in bytes (sysctl(3), `hw.memsize`).
+#[cfg(not(target_os = "linux"))]
+pub fn memory_bytes() -> Option<u64> {
+    let out =
+        std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    String::from_utf8(out.stdout).ok()?.trim().parse().ok()
+}
+
+/// Free and total bytes of the file system that holds `path`.
+pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+}
+
+/// A number that changes when the host boots, and with nothing else.
+pub fn boot_id() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    #[cfg(not(target_os = "linux"))]
+    let id = std::process::Command::new("/usr/sbin/sysctl")
+        .args(["-n", "kern.bootsessionuuid"])
+        .output()
+        .ok()
+        .and_then(|out| String::from_utf8(out.stdout).ok());
+    id.map(|id| id.trim().to_owned())
+}

@@ -1,0 +1,137 @@
+//! The machine config: what the user wants, durable.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::name::MachineName;
+use super::units::{GiB, MiB};
+
+/// The schema this program writes. Older ones are migrated, newer refused.
+pub const VERSION: u32 = 1;
+
+/// A machine as its owner wants it, stored as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MachineConfig {
+    pub version: u32,
+    pub name: MachineName,
+    /// Proves over QMP (`query-uuid`) that a QEMU is this machine's.
+    pub uuid: String,
+    pub image: ImagePin,
+    pub resources: Resources,
+    pub ssh: SshConfig,
+    #[serde(default)]
+    pub rootful: bool,
+    pub provisioning: Provisioning,
+    /// Fields of other versions, kept through a rewrite.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// The base image a machine was made from, fixed at init.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImagePin {
+    /// What `--image` said, in full: `debian-local`, `fedora-coreos:stable`, a path, a URL.
+    pub source: String,
+    /// The image stream, where the source has any.
+    #[serde(default)]
+    pub stream: Option<String>,
+    #[serde(default)]
+    pub release: Option<String>,
+    pub arch: Arch,
+    /// SHA-256 of the base image in the cache, lower-case hex: its name there.
+    pub sha256: String,
+    pub format: DiskFormat,
+    /// Virtual size of the base image in bytes.
+    pub virtual_size: u64,
+}
+
+/// How the bytes of a base image are laid out, as QEMU names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskFormat {
+    Qcow2,
+    Raw,
+}
+
+impl DiskFormat {
+    /// The name QEMU knows it by; the file's suffix too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qcow2 => "qcow2",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// CPU architecture, spelled as the kernel and Fedora do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arch {
+    #[serde(rename = "x86_64")]
+    X86_64,
+    #[serde(rename = "aarch64")]
+    Aarch64,
+}
+
+impl Arch {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The architecture this program was built for.
+    pub const fn host() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
+    }
+}
+
+impl std::str::FromStr for Arch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "x86_64" | "amd64" => Ok(Self::X86_64),
+            "aarch64" | "arm64" => Ok(Self::Aarch64),
+            other => Err(format!("unknown architecture \"{other}\": x86_64 and aarch64 are known")),
+        }
+    }
+}
+
+/// What the guest gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    #[serde(rename = "CPUs")]
+    pub cpus: u32,
+    #[serde(rename = "DiskSize")]
+    pub disk_size: GiB,
+    #[serde(rename = "Memory")]
+    pub memory: MiB,
+}
+
+/// How the guest is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SshConfig {
+    pub username: String,
+    /// Reserved at init on 127.0.0.1; a start moves it when it is taken.
+    pub port: u16,
+    /// The guest's host key, `ssh-ed25519 AAAA...`, made by us and pinned.
+    /// `None` for a machine that brought its own provisioning.
+    #[serde(default)]
+    pub host_key: Option<String>,
+}
+
+/// Who provisions the guest at its first boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provisioning {
+    /// Ignition, rendered by nsvm.
+    Ignition,
+    /// The user's own Ignition file: nothing of ours is in the guest.
+    Own,
+    /// Nobody.
+    None,
+}

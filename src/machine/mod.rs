@@ -1,0 +1,8 @@
+//! The vocabulary of machines: pure values, no effects.
+
+pub mod config;
+pub mod event;
+pub mod name;
+pub mod paths;
+pub mod status;
+pub mod units;

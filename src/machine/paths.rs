@@ -1,0 +1,197 @@
+//! Every name nsvm has on disk, once, with its meaning.
+//!
+//! ```text
+//! <config>/machine/NAME.json     machine config (intent)
+//! <config>/machine/NAME.ign      Ignition config handed to the guest
+//! <data>/NAME/                   overlay, keys, history
+//! <state>/NAME/                  serial console and supervisor log
+//! <state>/locks/                 kernel-held locks
+//! <runtime>/NAME/                runtime record and sockets of this run
+//! <cache>/                       base images (image::cache owns the names)
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::name::{MAX_LEN, MachineName};
+
+/// Socket addresses end with a NUL within 104 bytes on macOS (108 on Linux).
+pub const SOCKET_PATH_MAX: usize = 103;
+
+/// The longest socket file name below a machine's runtime directory.
+const LONGEST_SOCKET: &str = "control.sock";
+
+/// The five roots that everything lies below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    pub config: PathBuf,
+    pub data: PathBuf,
+    pub state: PathBuf,
+    /// Base images; may be shared between several `NSVM_HOME`s.
+    pub cache: PathBuf,
+    /// Sockets and runtime records; its path is short.
+    pub runtime: PathBuf,
+}
+
+impl Dirs {
+    /// Everything below one folder, as `NSVM_HOME` asks; the runtime
+    /// directory and the cache are chosen by the caller.
+    pub fn below(home: &Path, cache: PathBuf, runtime: PathBuf) -> Self {
+        Self {
+            config: home.join("config"),
+            data: home.join("data"),
+            state: home.join("state"),
+            cache,
+            runtime,
+        }
+    }
+
+    /// Holds one JSON file a machine.
+    pub fn machines(&self) -> PathBuf {
+        self.config.join("machine")
+    }
+
+    /// Cached answers of probe VMs.
+    pub fn probe_cache(&self) -> PathBuf {
+        self.state.join("accelerators.json")
+    }
+
+    pub fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
+    pub fn machine(&self, name: &MachineName) -> MachinePaths {
+        MachinePaths { dirs: self.clone(), name: name.clone() }
+    }
+}
+
+/// Whether sockets of any machine fit below this runtime directory.
+pub fn sockets_fit(runtime: &Path) -> bool {
+    runtime.as_os_str().len() + 1 + MAX_LEN + 1 + LONGEST_SOCKET.len() <= SOCKET_PATH_MAX
+}
+
+/// The files of one machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachinePaths {
+    dirs: Dirs,
+    name: MachineName,
+}
+
+impl MachinePaths {
+    fn beside_config(&self, suffix: &str) -> PathBuf {
+        self.dirs.machines().join(format!("{}.{suffix}", self.name))
+    }
+
+    /// The machine config. Its existence is the machine's existence.
+    pub fn config(&self) -> PathBuf {
+        self.beside_config("json")
+    }
+
+    pub fn config_dir(&self) -> PathBuf {
+        self.dirs.machines()
+    }
+
+    /// The Ignition config, handed to QEMU at each start.
+    pub fn ignition(&self) -> PathBuf {
+        self.beside_config("ign")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dirs.data.join(self.name.as_str())
+    }
+
+    /// The machine's disk: a qcow2 whose backing file is the base image.
+    pub fn overlay(&self) -> PathBuf {
+        self.data_dir().join("disk.qcow2")
+    }
+
+    /// Private half of the user key, mode 0600; also what `ssh -i` takes.
+    pub fn identity(&self) -> PathBuf {
+        self.data_dir().join("id_ed25519")
+    }
+
+    pub fn identity_public(&self) -> PathBuf {
+        self.data_dir().join("id_ed25519.pub")
+    }
+
+    /// Dates and the last port; losing it costs only those.
+    pub fn history(&self) -> PathBuf {
+        self.data_dir().join("history.json")
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dirs.state.join("machine").join(self.name.as_str())
+    }
+
+    /// What the guest printed on its serial console.
+    pub fn serial_log(&self) -> PathBuf {
+        self.state_dir().join("serial.log")
+    }
+
+    pub fn supervisor_log(&self) -> PathBuf {
+        self.state_dir().join("supervisor.log")
+    }
+
+    /// What QEMU itself printed.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.state_dir().join("qemu.log")
+    }
+
+    /// Held shortly around every change of the machine.
+    pub fn lock(&self) -> PathBuf {
+        self.dirs.locks().join(format!("{}.lock", self.name))
+    }
+
+    /// Held by the supervisor for its life.
+    pub fn alive_lock(&self) -> PathBuf {
+        self.dirs.locks().join(format!("{}.alive.lock", self.name))
+    }
+
+    /// Inherited by QEMU (Unix): held exactly as long as the VM lives.
+    pub fn vm_lock(&self) -> PathBuf {
+        self.dirs.locks().join(format!("{}.vm.lock", self.name))
+    }
+
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.dirs.runtime.join(self.name.as_str())
+    }
+
+    /// Facts of this run: disposable.
+    pub fn run_record(&self) -> PathBuf {
+        self.runtime_dir().join("run.json")
+    }
+
+    /// Where the supervisor answers the CLI.
+    pub fn control_socket(&self) -> PathBuf {
+        self.runtime_dir().join(LONGEST_SOCKET)
+    }
+
+    pub fn qmp_socket(&self) -> PathBuf {
+        self.runtime_dir().join("qmp.sock")
+    }
+
+    /// Other end of the guest's virtio port `nsvm.ready`.
+    pub fn ready_socket(&self) -> PathBuf {
+        self.runtime_dir().join("ready.sock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_socket_name_is_the_control_socket() {
+        let dirs = Dirs::below(Path::new("/h"), "/c".into(), "/r".into());
+        let paths = dirs.machine(&MachineName::default());
+        for socket in [paths.control_socket(), paths.qmp_socket(), paths.ready_socket()] {
+            let name = socket.file_name().map(std::ffi::OsStr::len);
+            assert!(name <= Some(LONGEST_SOCKET.len()), "{}", socket.display());
+        }
+    }
+
+    #[test]
+    fn a_deep_home_is_too_long_for_sockets() {
+        assert!(sockets_fit(Path::new("/tmp/nsvm-1000-0123456789ab")));
+        assert!(!sockets_fit(Path::new(&"/long".repeat(20))));
+    }
+}
