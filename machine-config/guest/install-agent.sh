@@ -1,0 +1,39 @@
+# Installs the uploaded agent. Run as root: sh -s -- UPLOAD SHA256, script on
+# standard input, then a line "%%UNIT%%" and the text of the unit.
+set -eu
+umask 022
+upload=$1 sha=$2
+trap 'rm -f "$upload"' EXIT
+got=$(sha256sum "$upload" | cut -d' ' -f1)
+if [ "$got" != "$sha" ]; then
+    echo "the uploaded agent has SHA-256 $got instead of $sha" >&2
+    exit 1
+fi
+dir=/usr/local/libexec
+mkdir -p "$dir"
+# A running binary cannot be written, but it can be replaced.
+install -m 0755 "$upload" "$dir/.nsvm-agent.new"
+if command -v restorecon >/dev/null 2>&1; then
+    chcon -t bin_t "$dir/.nsvm-agent.new" 2>/dev/null || restorecon "$dir/.nsvm-agent.new" || true
+fi
+printf '%s\n' "$sha" >"$dir/.nsvm-agent.sha256.new"
+mv -f "$dir/.nsvm-agent.new" "$dir/nsvm-agent"
+mv -f "$dir/.nsvm-agent.sha256.new" "$dir/nsvm-agent.sha256"
+if [ -d /run/systemd/system ]; then
+    unit=/etc/systemd/system/nsvm-agent.service
+    cat >"$unit.new"
+    mv -f "$unit.new" "$unit"
+    systemctl daemon-reload
+    systemctl enable nsvm-agent.service >/dev/null 2>&1
+    systemctl restart --no-block nsvm-agent.service
+elif command -v rc-service >/dev/null 2>&1; then
+    printf '#!/sbin/openrc-run\nsupervisor=supervise-daemon\ncommand=%s/nsvm-agent\ncommand_args=serve\n' "$dir" \
+        >/etc/init.d/nsvm-agent
+    chmod 0755 /etc/init.d/nsvm-agent
+    rc-update add nsvm-agent default >/dev/null
+    rc-service nsvm-agent restart >/dev/null
+else
+    echo "the guest has neither systemd nor OpenRC to run the agent" >&2
+    exit 1
+fi
+sync -f "$dir/nsvm-agent" 2>/dev/null || sync
