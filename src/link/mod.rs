@@ -1,1 +1,164 @@
-//! (being written)
+//! The one SSH connection into a guest and the streams inside it.
+//!
+//! ```text
+//! tokio side                          the link's thread
+//! Link::open -> yamux -> ChannelIo <=> pump <=> libssh2 channel <=> TCP
+//! ```
+//!
+//! Every ssh2 object lives and dies on the link's thread: libssh2 frees a
+//! channel without its session's lock (ssh2-rs#322).
+
+mod install;
+mod io;
+mod mux;
+mod pump;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::protocol::hello::Hello;
+
+pub use install::AgentBinary;
+pub use session::answers_as_ssh;
+
+/// Where and as whom to dial.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub user: String,
+    /// Private key of the machine's user, OpenSSH PEM.
+    pub identity: String,
+    /// The only host key accepted, `ssh-ed25519 AAAA...`.
+    pub host_key: String,
+}
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("connecting to the guest's sshd at {address}: {source}")]
+    Connect { address: SocketAddr, source: std::io::Error },
+    #[error("SSH with the guest failed while {during}: {source}")]
+    Ssh { during: &'static str, source: ssh2::Error },
+    #[error(
+        "the guest's SSH host key is not the one nsvm made for this machine (it shows {shown})"
+    )]
+    HostKey { shown: String },
+    #[error("the guest refused the machine's key for the user \"{user}\"")]
+    KeyRefused { user: String },
+    #[error("installing the agent in the guest: {0}")]
+    Install(String),
+    #[error("the guest agent does not answer: {0}")]
+    NoAgent(String),
+    #[error("the guest agent speaks protocol {theirs}, this nsvm speaks {ours}")]
+    Protocol { theirs: u32, ours: u32 },
+    #[error("the link to the guest is closed: {0}")]
+    Closed(String),
+    #[error("reading the agent \"{path}\": {source}")]
+    AgentFile { path: String, source: std::io::Error },
+}
+
+impl LinkError {
+    /// What the user can do, one sentence.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::HostKey { .. } => {
+                "Something else answers on that port, or the guest's key was replaced: \
+                 look at `nsvm machine logs`, and recreate the machine if its key is lost"
+            }
+            Self::KeyRefused { .. } => {
+                "Look at `nsvm machine logs` for why provisioning did not add the key"
+            }
+            Self::Install(_) | Self::NoAgent(_) => {
+                "The guest needs sshd with SFTP, sudo or doas without a password, and systemd or OpenRC"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether another try may succeed, as while the guest is still booting.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Ssh { .. } | Self::Closed(_))
+    }
+}
+
+type OpenReply = oneshot::Sender<Result<yamux::Stream, LinkError>>;
+
+/// A live link. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Link {
+    hello: Hello,
+    open: mpsc::Sender<OpenReply>,
+    closed: watch::Receiver<Option<String>>,
+}
+
+impl Link {
+    /// Dials the guest, installs the agent when it is missing or another one,
+    /// and starts multiplexing. `deadline` bounds all of it.
+    pub async fn dial(
+        target: Target,
+        agent: Arc<AgentBinary>,
+        deadline: Duration,
+    ) -> Result<Self, LinkError> {
+        let (io, ends) = io::pair().map_err(|e| LinkError::Closed(e.to_string()))?;
+        let (done, attached) = oneshot::channel();
+        let end = Instant::now() + deadline;
+        std::thread::Builder::new()
+            .name("link".into())
+            .spawn(move || run(&target, &agent, end, ends, done))
+            .map_err(|e| LinkError::Closed(format!("no thread for it: {e}")))?;
+        let hello = attached.await.map_err(|_| LinkError::Closed("its thread ended".into()))??;
+        let (open, requests) = mpsc::channel(64);
+        let (closing, closed) = watch::channel(None);
+        tokio::spawn(mux::drive(io, requests, closing));
+        Ok(Self { hello, open, closed })
+    }
+
+    /// Who answered.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Opens a stream to the agent; costs no round trip.
+    pub async fn open(&self) -> Result<yamux::Stream, LinkError> {
+        let (reply, stream) = oneshot::channel();
+        self.open.send(reply).await.map_err(|_| self.why_closed())?;
+        stream.await.map_err(|_| self.why_closed())?
+    }
+
+    /// Waits until the link is gone, and says why.
+    pub async fn closed(&self) -> String {
+        let mut closed = self.closed.clone();
+        let reason = closed.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        reason.ok().flatten().unwrap_or_else(|| "its task ended".into())
+    }
+
+    fn why_closed(&self) -> LinkError {
+        let reason = self.closed.borrow().clone();
+        LinkError::Closed(reason.unwrap_or_else(|| "its task ended".into()))
+    }
+}
+
+/// The link's thread: attach, report, then pump until either side ends.
+fn run(
+    target: &Target,
+    agent: &AgentBinary,
+    end: Instant,
+    ends: io::ThreadEnds,
+    done: oneshot::Sender<Result<Hello, LinkError>>,
+) {
+    match install::attach(target, agent, end) {
+        Ok(attached) => {
+            if done.send(Ok(attached.hello.clone())).is_ok() {
+                pump::run(attached, ends);
+            }
+        }
+        Err(e) => {
+            let _ = done.send(Err(e));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Attaching to the guest's agent, and putting ours there when it is missing
+//! or another one: upgrading nsvm upgrades the agent.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use ssh2::{Channel, Session};
+
+use super::session::{self, Connected, during};
+use super::{LinkError, Target};
+use crate::protocol::hello::{Hello, PROTOCOL, Scan};
+
+/// Where the agent lives in every guest: writable even where /usr is not.
+const AGENT: &str = "/usr/local/libexec/nsvm-agent";
+const SCRIPT: &str = include_str!("../../machine-config/guest/install-agent.sh");
+const UNIT: &str = include_str!("../../machine-config/guest/nsvm-agent.service");
+
+/// The agent we would install: a static Linux program and its digest.
+#[derive(Debug)]
+pub struct AgentBinary {
+    bytes: Vec<u8>,
+    sha256: String,
+}
+
+impl AgentBinary {
+    pub fn read(path: &Path) -> Result<Self, LinkError> {
+        let bytes = std::fs::read(path)
+            .map_err(|source| LinkError::AgentFile { path: path.display().to_string(), source })?;
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { bytes, sha256 })
+    }
+
+    /// Lower-case hex.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+/// A channel whose other end is the agent, just after its greeting.
+pub(super) struct Attached {
+    pub connected: Connected,
+    pub channel: Channel,
+    pub hello: Hello,
+    /// Bytes that came after the greeting.
+    pub rest: Vec<u8>,
+}
+
+/// Connects and attaches; installs the agent in between when needed.
+pub(super) fn attach(
+    target: &Target,
+    agent: &AgentBinary,
+    end: Instant,
+) -> Result<Attached, LinkError> {
+    let connected = session::connect(target, end)?;
+    let user = &target.user;
+    match greet(&connected.session, user, end) {
+        Ok(greeted) if greeted.hello.sha256 == agent.sha256 => return checked(connected, greeted),
+        Ok(greeted) => tracing::info!(found = greeted.hello.sha256, "another agent is installed"),
+        Err(LinkError::NoAgent(reason)) => tracing::info!(reason, "no agent answers yet"),
+        Err(e) => return Err(e),
+    }
+    install(&connected.session, user, agent, end)?;
+    let greeted = greet(&connected.session, user, end)?;
+    if greeted.hello.sha256 != agent.sha256 {
+        return Err(LinkError::Install("another agent than the installed one answers".into()));
+    }
+    checked(connected, greeted)
+}
+
+struct Greeted {
+    channel: Channel,
+    hello: Hello,
+    rest: Vec<u8>,
+}
+
+fn checked(connected: Connected, greeted: Greeted) -> Result<Attached, LinkError> {
+    let Greeted { channel, hello, rest } = greeted;
+    if hello.protocol != PROTOCOL {
+        return Err(LinkError::Protocol { theirs: hello.protocol, ours: PROTOCOL });
+    }
+    Ok(Attached { connected, channel, hello, rest })
+}
+
+/// Runs `attach` in the guest and reads the agent's greeting.
+fn greet(session: &Session, user: &str, end: Instant) -> Result<Greeted, LinkError> {
+    session::set_deadline(session, end);
+    let doing = "attaching to the agent";
+    let mut channel = session.channel_session().map_err(during(doing))?;
+    channel.exec(&as_root(user, &format!("{AGENT} attach"))).map_err(during(doing))?;
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let n = channel
+            .read(&mut buffer)
+            .map_err(|e| LinkError::NoAgent(format!("no greeting came: {e}")))?;
+        if n == 0 {
+            return Err(gone(&mut channel));
+        }
+        seen.extend_from_slice(&buffer[..n]);
+        match Hello::scan(&seen) {
+            Scan::Incomplete => {}
+            Scan::NotAnAgent(reason) => return Err(LinkError::NoAgent(reason)),
+            Scan::Found(hello, used) => {
+                return Ok(Greeted { channel, hello: *hello, rest: seen.split_off(used) });
+            }
+        }
+    }
+}
+
+/// The command ended instead of greeting: its own words say why.
+fn gone(channel: &mut Channel) -> LinkError {
+    let stderr = session::read_stderr(channel);
+    let _ = channel.wait_close();
+    let status = channel.exit_status().unwrap_or(-1);
+    LinkError::NoAgent(format!("`{AGENT} attach` ended with status {status}: {stderr}"))
+}
+
+/// Uploads over SFTP into the user's home, then lets a script running as root
+/// check, move and start it.
+fn install(
+    session: &Session,
+    user: &str,
+    agent: &AgentBinary,
+    end: Instant,
+) -> Result<(), LinkError> {
+    session::set_deadline(session, end);
+    let upload = upload(session, agent)?;
+    let path = upload.to_str().ok_or_else(|| LinkError::Install("odd home directory".into()))?;
+    let command = format!("/bin/sh -s -- {} {}", quote(path), agent.sha256);
+    // The shell reads its script from stdin and leaves the rest, the unit, to
+    // the script's `cat`: a function makes it read all of the script first.
+    let input = format!("main() {{\n{SCRIPT}\n}}\nmain \"$@\"; exit\n{UNIT}");
+    let result = session::run(session, &as_root(user, &command), input.as_bytes(), end)?;
+    if result.status == 0 {
+        return Ok(());
+    }
+    Err(LinkError::Install(format!("status {}: {}", result.status, result.stderr)))
+}
+
+fn upload(session: &Session, agent: &AgentBinary) -> Result<PathBuf, LinkError> {
+    let doing = "uploading the agent";
+    let sftp = session.sftp().map_err(during(doing))?;
+    let home = sftp.realpath(Path::new(".")).map_err(during(doing))?;
+    // Not `join`: the path is the guest's, whatever the host's separator is.
+    let path = PathBuf::from(format!("{}/.nsvm-agent.upload", home.display()));
+    let mut file = sftp.create(&path).map_err(during(doing))?;
+    file.write_all(&agent.bytes).map_err(|e| LinkError::Install(format!("{doing}: {e}")))?;
+    file.close().map_err(during(doing))?;
+    Ok(path)
+}
+
+/// `command` as root: by itself, by sudo, or by doas, whichever there is.
+fn as_root(user: &str, command: &str) -> String {
+    if user == "root" {
+        return format!("exec {command}");
+    }
+    format!(
+        "if command -v sudo >/dev/null; then exec sudo -n {command}; fi; exec doas -n {command}"
+    )
+}
+
+/// One word for a POSIX shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_needs_no_sudo() {
+        assert_eq!(as_root("root", "x"), "exec x");
+        assert!(as_root("core", "x").contains("exec sudo -n x"));
+    }
+
+    #[test]
+    fn quoting_survives_quotes() {
+        assert_eq!(quote("/home/o'b"), r"'/home/o'\''b'");
+    }
+
+    #[test]
+    fn a_missing_agent_file_is_named() {
+        let error = AgentBinary::read(Path::new("/nonexistent/agent")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/agent"), "{error}");
+    }
+}
