@@ -1,1 +1,323 @@
-//! (being written)
+//! Machines on disk: load, list, create, lock, remove.
+//!
+//! Three things are kept apart: the config (what the user wants), the history
+//! (dates) and the run record (facts of this run, disposable). The status is
+//! derived from kernel-held locks and stored nowhere.
+
+mod records;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::fs::{Access, Lock, is_locked, write_atomic};
+use crate::machine::config::{MachineConfig, VERSION};
+use crate::machine::name::MachineName;
+use crate::machine::paths::{Dirs, MachinePaths};
+use crate::machine::status::Status;
+
+pub use records::{AgentRecord, History, Phase, RunRecord};
+
+/// How long a command waits for another one that is changing the machine.
+const LOCK_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a machine cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{0}: VM does not exist")]
+    Missing(MachineName),
+    #[error("machine \"{0}\" already exists")]
+    Exists(MachineName),
+    #[error("the machine file \"{path}\" cannot be read: {reason}")]
+    Unreadable { path: PathBuf, reason: String },
+    #[error(
+        "the machine file \"{path}\" has schema version {found}; this nsvm reads up to {VERSION}"
+    )]
+    TooNew { path: PathBuf, found: u64 },
+    #[error("another nsvm command is changing machine \"{0}\"")]
+    Busy(MachineName),
+    #[error("{doing} \"{path}\": {source}")]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing(name) if *name == MachineName::default() => {
+                "Create it with `nsvm machine init --now`".into()
+            }
+            Self::Missing(name) => format!("Create it with `nsvm machine init --now {name}`"),
+            Self::Exists(name) => {
+                format!("Choose another name, or delete it with `nsvm machine rm {name}`")
+            }
+            Self::Unreadable { path, .. } => {
+                format!("Mend or move away \"{}\"", path.display())
+            }
+            Self::TooNew { .. } => "Use the newer nsvm that wrote it".into(),
+            Self::Busy(_) => "Try again when it has ended".into(),
+            Self::Io { source, path, .. } => return io_hint(source, path),
+        })
+    }
+}
+
+/// The way out of the common failures of a file system.
+fn io_hint(error: &io::Error, path: &Path) -> Option<String> {
+    let dir = path.parent().unwrap_or(path).display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some(format!("Make \"{dir}\" writable, or set NSVM_HOME to a directory that is"))
+        }
+        io::ErrorKind::StorageFull => {
+            Some(format!("Free some space on the file system of \"{dir}\""))
+        }
+        _ => None,
+    }
+}
+
+/// Turns an I/O error into one that names the file and what was tried.
+pub fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { doing, path, source }
+}
+
+/// The machines below one set of directories.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dirs: Dirs,
+}
+
+impl Store {
+    pub fn new(dirs: Dirs) -> Self {
+        Self { dirs }
+    }
+
+    pub fn dirs(&self) -> &Dirs {
+        &self.dirs
+    }
+
+    pub fn paths(&self, name: &MachineName) -> MachinePaths {
+        self.dirs.machine(name)
+    }
+
+    pub fn load(&self, name: &MachineName) -> Result<MachineConfig, StoreError> {
+        let path = self.paths(name).config();
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing(name.clone()));
+            }
+            Err(e) => return Err(io_error("reading", &path)(e)),
+        };
+        let config = parse(&path, &bytes)?;
+        if config.name == *name {
+            return Ok(config);
+        }
+        let reason = format!("it is about a machine \"{}\"", config.name);
+        Err(StoreError::Unreadable { path, reason })
+    }
+
+    /// Every machine, and what could not be read: one bad file never hides
+    /// the others.
+    pub fn list(&self) -> Result<(Vec<MachineConfig>, Vec<StoreError>), StoreError> {
+        let dir = self.dirs.machines();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((vec![], vec![])),
+            Err(e) => return Err(io_error("reading the directory", &dir)(e)),
+        };
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            if path.extension().is_none_or(|suffix| suffix != "json") {
+                continue;
+            }
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            match stem.parse::<MachineName>() {
+                Ok(name) => match self.load(&name) {
+                    Ok(config) => good.push(config),
+                    Err(e) => bad.push(e),
+                },
+                Err(e) => bad.push(StoreError::Unreadable { path, reason: e.to_string() }),
+            }
+        }
+        good.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((good, bad))
+    }
+
+    /// Writes a config that is new or changed; the caller holds the lock.
+    pub fn save(&self, config: &MachineConfig) -> Result<(), StoreError> {
+        let path = self.paths(&config.name).config();
+        let bytes = serde_json::to_vec_pretty(config).expect("plain fields serialize");
+        write_atomic(&path, &bytes, Access::Default).map_err(io_error("writing", &path))
+    }
+
+    pub fn exists(&self, name: &MachineName) -> bool {
+        self.paths(name).config().exists()
+    }
+
+    /// Keeps other commands from changing the machine meanwhile.
+    pub fn lock(&self, name: &MachineName) -> Result<Lock, StoreError> {
+        let path = self.paths(name).lock();
+        Lock::acquire(&path, LOCK_PATIENCE).map_err(|e| match e.kind() {
+            io::ErrorKind::TimedOut => StoreError::Busy(name.clone()),
+            _ => io_error("locking", &path)(e),
+        })
+    }
+
+    pub fn history(&self, name: &MachineName) -> History {
+        records::read(&self.paths(name).history()).unwrap_or_default()
+    }
+
+    pub fn save_history(&self, name: &MachineName, history: &History) -> Result<(), StoreError> {
+        records::write(&self.paths(name).history(), history)
+    }
+
+    /// Facts of this run, if there is a run.
+    pub fn run_record(&self, name: &MachineName) -> Option<RunRecord> {
+        records::read(&self.paths(name).run_record())
+    }
+
+    pub fn save_run_record(&self, name: &MachineName, run: &RunRecord) -> Result<(), StoreError> {
+        records::write(&self.paths(name).run_record(), run)
+    }
+
+    /// What the locks, the run record and the sockets say, together.
+    pub fn status(&self, name: &MachineName) -> Status {
+        let paths = self.paths(name);
+        let supervised = is_locked(&paths.alive_lock()).unwrap_or(false);
+        let vm_lives = is_locked(&paths.vm_lock()).unwrap_or(false);
+        records::derive(supervised, vm_lives, self.run_record(name), paths.qmp_socket().exists())
+    }
+
+    /// Every file and directory a machine may have, the config first: once
+    /// that is gone the machine is, and the rest is litter.
+    pub fn files_of(&self, name: &MachineName) -> Vec<PathBuf> {
+        let paths = self.paths(name);
+        let all = [
+            paths.config(),
+            paths.ignition(),
+            paths.data_dir(),
+            paths.state_dir(),
+            paths.runtime_dir(),
+            paths.alive_lock(),
+            paths.vm_lock(),
+            paths.lock(),
+        ];
+        all.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
+    }
+
+    /// Removes whatever is there of a machine; the caller holds its lock.
+    pub fn remove_files(&self, name: &MachineName) -> Result<(), StoreError> {
+        for path in self.files_of(name) {
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error("removing", &path)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<MachineConfig, StoreError> {
+    let unreadable = |e: serde_json::Error| StoreError::Unreadable {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    };
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(unreadable)?;
+    let found = value.get("Version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if found > u64::from(VERSION) {
+        return Err(StoreError::TooNew { path: path.to_owned(), found });
+    }
+    serde_json::from_value(value).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::config::{Arch, DiskFormat, ImagePin, Provisioning, Resources, SshConfig};
+    use crate::machine::units::{GiB, MiB};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let home = tempfile::tempdir().unwrap();
+        let dirs = Dirs::below(home.path(), home.path().join("cache"), home.path().join("run"));
+        (home, Store::new(dirs))
+    }
+
+    fn config(name: &str) -> MachineConfig {
+        MachineConfig {
+            version: VERSION,
+            name: name.parse().unwrap(),
+            uuid: "u".into(),
+            image: ImagePin {
+                source: "debian-local".into(),
+                stream: None,
+                release: None,
+                arch: Arch::X86_64,
+                sha256: "00".into(),
+                format: DiskFormat::Qcow2,
+                virtual_size: 1,
+            },
+            resources: Resources { cpus: 1, disk_size: GiB(10), memory: MiB(512) },
+            ssh: SshConfig { username: "core".into(), port: 1, host_key: None },
+            rootful: false,
+            provisioning: Provisioning::Ignition,
+            unknown: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_and_unknown_fields_survive() {
+        let (_home, store) = store();
+        let mut made = config("a");
+        made.unknown.insert("Later".into(), serde_json::json!({ "x": [1] }));
+        store.save(&made).unwrap();
+        assert_eq!(store.load(&made.name).unwrap(), made);
+    }
+
+    #[test]
+    fn bad_files_are_named_and_the_others_still_listed() {
+        let (_home, store) = store();
+        store.save(&config("good")).unwrap();
+        let dir = store.dirs().machines();
+        fs::write(dir.join("cut.json"), b"{\"Version\":1").unwrap();
+        fs::write(dir.join("future.json"), b"{\"Version\":99}").unwrap();
+        fs::write(dir.join("foreign.json"), b"[]").unwrap();
+        fs::write(dir.join("no machine name.json"), b"{}").unwrap();
+        fs::copy(dir.join("good.json"), dir.join("copy.json")).unwrap();
+        let (good, bad) = store.list().unwrap();
+        assert_eq!(good.len(), 1);
+        assert_eq!(bad.len(), 5);
+        let text: String = bad.iter().map(|e| format!("{e}\n")).collect();
+        for name in ["cut.json", "future.json", "foreign.json", "no machine name.json", "copy.json"]
+        {
+            assert!(text.contains(name), "{name} is missing in {text}");
+        }
+        assert!(text.contains("schema version 99"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_machine_says_how_to_make_one() {
+        let (_home, store) = store();
+        let error = store.load(&MachineName::default()).unwrap_err();
+        assert_eq!(error.to_string(), "nsvm-machine-default: VM does not exist");
+        assert!(error.hint().unwrap().contains("nsvm machine init --now"));
+    }
+
+    #[test]
+    fn removal_takes_everything() {
+        let (home, store) = store();
+        let name: MachineName = "a".parse().unwrap();
+        store.save(&config("a")).unwrap();
+        store.save_history(&name, &History::default()).unwrap();
+        let lock = store.lock(&name).unwrap();
+        store.remove_files(&name).unwrap();
+        drop(lock);
+        assert!(store.files_of(&name).is_empty());
+        let left: Vec<_> = fs::read_dir(home.path().join("config/machine")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

@@ -1,1 +1,3 @@
-//! (being written)
+//! One process a running machine: the only writer of its run.
+
+pub mod lifecycle;

@@ -1,0 +1,58 @@
+//! The CLI's side of the control endpoint: plain blocking I/O, so that a
+//! short command needs no async runtime.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use interprocess::local_socket::{Stream, prelude::*};
+
+use super::endpoint;
+use super::message::{MAX_LINE, Reply, Request, line};
+
+/// A connection on which one request was made.
+pub struct Client {
+    stream: Stream,
+}
+
+impl Client {
+    /// Connects and asks. `NotFound` and `ConnectionRefused` mean that no
+    /// supervisor is there.
+    pub fn ask(socket: &Path, request: &Request) -> io::Result<Self> {
+        let mut stream = Stream::connect(endpoint(socket)?)?;
+        stream.write_all(&line(request))?;
+        Ok(Self { stream })
+    }
+
+    /// The next reply; an error when the supervisor is gone.
+    pub fn reply(&mut self) -> io::Result<Reply> {
+        let text = self.read_line()?;
+        serde_json::from_slice(&text).map_err(|e| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("a reply that is none: {e}"))
+        })
+    }
+
+    /// Byte by byte: what follows the line belongs to the session.
+    fn read_line(&mut self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(128);
+        let mut byte = [0];
+        while text.len() < MAX_LINE {
+            self.stream.read_exact(&mut byte)?;
+            if byte[0] == b'\n' {
+                return Ok(text);
+            }
+            text.push(byte[0]);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a reply without an end"))
+    }
+
+    /// The connection itself, once a session is granted: `&Stream` reads and
+    /// writes, so it can be shared by two threads.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+}
+
+/// Whether the error means that nobody listens.
+pub fn nobody_listens(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}

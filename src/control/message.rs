@@ -1,0 +1,67 @@
+//! Requests and replies of the control endpoint.
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::event::Event;
+
+/// A longer line is no request of ours.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// What a client wants; one a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// Follow the start: events so far and to come, until it is decided.
+    Watch,
+    /// Give up a start that is still going on, and undo it.
+    Cancel,
+    /// A stream to the guest agent.
+    Session,
+    /// End the VM: at once, or by asking the guest and waiting.
+    Stop { force: bool, timeout_ms: u64 },
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// Progress; more replies follow.
+    Event { inner: Event },
+    /// It is done; for `session`, the agent's bytes follow.
+    Done,
+    /// It is not done, because.
+    Failed { message: String, hint: Option<String> },
+}
+
+impl Reply {
+    pub fn failed(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self::Failed { message: message.into(), hint }
+    }
+
+    pub fn event(event: Event) -> Self {
+        Self::Event { inner: event }
+    }
+}
+
+/// A message as a line.
+pub fn line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("plain fields serialize");
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_single_lines_that_read_back() {
+        let event = Event::Note { text: "two\nlines".into() };
+        let reply = Reply::event(event);
+        let text = line(&reply);
+        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(serde_json::from_slice::<Reply>(&text).unwrap(), reply);
+        let stop = Request::Stop { force: false, timeout_ms: 5 };
+        assert_eq!(line(&stop), b"{\"op\":\"stop\",\"force\":false,\"timeout_ms\":5}\n");
+    }
+}

@@ -1,0 +1,241 @@
+//! The life of one run as a pure state machine; `driver` executes its actions.
+//!
+//! ```text
+//!            Ready                StopAsked           VmGone
+//! Starting ---------> Running -----------> Stopping --------> Ended
+//!    |  StartFailed, Cancelled, VmGone        |  deadline: quit, then kill
+//!    +-----------> RollingBack ----VmGone-----+----------------> Ended
+//! ```
+
+use std::time::Duration;
+
+/// QEMU ends itself within this time once told to quit.
+pub const QUIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a run is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Starting,
+    Running,
+    Stopping(Means),
+    /// The start failed; the VM is on its way out.
+    RollingBack {
+        why: Failure,
+    },
+    Ended(Ending),
+}
+
+/// How the VM is being ended: each is tried when the one before did not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// The guest was asked (ACPI power button).
+    PowerDown,
+    /// QEMU was asked.
+    Quit,
+    /// The process was killed.
+    Kill,
+}
+
+/// Why a start did not succeed, with the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It was up and is down.
+    Stopped,
+    StartFailed(Failure),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// All readiness checks passed.
+    Ready,
+    StartFailed(Failure),
+    /// Somebody asked for the start to be undone.
+    Cancelled,
+    StopAsked {
+        force: bool,
+        patience: Duration,
+    },
+    /// The timer set last has run out.
+    Deadline,
+    /// QEMU is gone.
+    VmGone,
+}
+
+/// What the driver shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    PowerDown,
+    Quit,
+    Kill,
+    SetTimer(Duration),
+    /// Persist and tell that the machine runs.
+    AnnounceRunning,
+    AnnounceStopping,
+    /// Tell those who asked for a stop what is being tried.
+    Note(&'static str),
+    /// Tell whoever asked that it cannot be.
+    Refuse(&'static str),
+    /// Clean up and leave.
+    Finish,
+}
+
+/// One step. Inputs that mean nothing in a state change nothing.
+pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
+    use Action::{AnnounceRunning, AnnounceStopping, Finish, Kill, Note, PowerDown, Quit, Refuse};
+    match (state, input) {
+        (State::Starting, Input::Ready) => (State::Running, vec![AnnounceRunning]),
+        (State::Starting, Input::StartFailed(why)) => roll_back(why),
+        (State::Starting, Input::Cancelled) => roll_back(cancelled()),
+        (State::Starting, Input::StopAsked { .. }) => roll_back(stopped_meanwhile()),
+        (State::Starting, Input::VmGone) => {
+            (State::Ended(Ending::StartFailed(vm_died())), vec![Finish])
+        }
+        (State::Running, Input::StopAsked { force: false, patience }) => (
+            State::Stopping(Means::PowerDown),
+            vec![AnnounceStopping, PowerDown, Action::SetTimer(patience)],
+        ),
+        (State::Running, Input::StopAsked { force: true, .. }) => (
+            State::Stopping(Means::Quit),
+            vec![AnnounceStopping, Quit, Action::SetTimer(QUIT_PATIENCE)],
+        ),
+        (State::Running, Input::Cancelled) => {
+            (State::Running, vec![Refuse("the machine is running already: stop it instead")])
+        }
+        (State::Stopping(Means::PowerDown), Input::StopAsked { force: true, .. }) => (
+            State::Stopping(Means::Quit),
+            vec![Note("Ending the VM at once"), Quit, Action::SetTimer(QUIT_PATIENCE)],
+        ),
+        (State::Stopping(Means::PowerDown), Input::Deadline) => (
+            State::Stopping(Means::Quit),
+            vec![
+                Note("The guest did not shut down in time: ending its VM"),
+                Quit,
+                Action::SetTimer(QUIT_PATIENCE),
+            ],
+        ),
+        (State::Stopping(Means::Quit), Input::Deadline) => (
+            State::Stopping(Means::Kill),
+            vec![Note("QEMU does not answer: killing it"), Kill, Action::SetTimer(QUIT_PATIENCE)],
+        ),
+        (State::RollingBack { why }, Input::Deadline) => {
+            (State::RollingBack { why }, vec![Kill, Action::SetTimer(QUIT_PATIENCE)])
+        }
+        (State::RollingBack { why }, Input::VmGone) => {
+            (State::Ended(Ending::StartFailed(why)), vec![Finish])
+        }
+        (State::Running | State::Stopping(_), Input::VmGone) => {
+            (State::Ended(Ending::Stopped), vec![Finish])
+        }
+        (state, _) => (state, vec![]),
+    }
+}
+
+fn roll_back(why: Failure) -> (State, Vec<Action>) {
+    (State::RollingBack { why }, vec![Action::Quit, Action::SetTimer(QUIT_PATIENCE)])
+}
+
+fn cancelled() -> Failure {
+    Failure { message: "the start was interrupted and has been undone".into(), hint: None }
+}
+
+fn stopped_meanwhile() -> Failure {
+    Failure { message: "the machine was stopped while it was starting".into(), hint: None }
+}
+
+fn vm_died() -> Failure {
+    Failure {
+        message: "QEMU ended while the guest was starting".into(),
+        hint: Some("Look at `nsvm machine logs --supervisor`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(90);
+
+    fn failure(text: &str) -> Failure {
+        Failure { message: text.into(), hint: None }
+    }
+
+    fn run(inputs: impl IntoIterator<Item = Input>) -> (State, Vec<Action>) {
+        let mut all = Vec::new();
+        let mut state = State::Starting;
+        for input in inputs {
+            let (next, actions) = step(state, input);
+            state = next;
+            all.extend(actions);
+        }
+        (state, all)
+    }
+
+    fn asked(force: bool) -> Input {
+        Input::StopAsked { force, patience: PATIENCE }
+    }
+
+    #[test]
+    fn a_clean_run() {
+        let (state, actions) = run([Input::Ready, asked(false), Input::VmGone]);
+        assert_eq!(state, State::Ended(Ending::Stopped));
+        let wanted = [
+            Action::AnnounceRunning,
+            Action::AnnounceStopping,
+            Action::PowerDown,
+            Action::SetTimer(PATIENCE),
+            Action::Finish,
+        ];
+        assert_eq!(actions, wanted);
+    }
+
+    #[test]
+    fn a_stop_gets_harder_with_each_deadline() {
+        let (state, actions) = run([Input::Ready, asked(false), Input::Deadline, Input::Deadline]);
+        assert_eq!(state, State::Stopping(Means::Kill));
+        let hard: Vec<_> = actions
+            .into_iter()
+            .filter(|a| matches!(a, Action::PowerDown | Action::Quit | Action::Kill))
+            .collect();
+        assert_eq!(hard, [Action::PowerDown, Action::Quit, Action::Kill]);
+    }
+
+    #[test]
+    fn a_failed_start_ends_the_vm_and_keeps_its_reason() {
+        let inputs = [Input::StartFailed(failure("x")), Input::Ready, Input::VmGone];
+        let (state, actions) = run(inputs);
+        assert_eq!(state, State::Ended(Ending::StartFailed(failure("x"))));
+        assert!(!actions.contains(&Action::AnnounceRunning));
+        assert_eq!(actions.first(), Some(&Action::Quit));
+        assert_eq!(actions.last(), Some(&Action::Finish));
+    }
+
+    #[test]
+    fn cancel_undoes_a_start_but_not_a_running_machine() {
+        let (state, _) = run([Input::Cancelled, Input::VmGone]);
+        assert!(matches!(state, State::Ended(Ending::StartFailed(_))));
+        let (state, actions) = run([Input::Ready, Input::Cancelled]);
+        assert_eq!(state, State::Running);
+        assert!(matches!(actions.last(), Some(Action::Refuse(_))));
+    }
+
+    #[test]
+    fn force_cuts_a_patient_stop_short() {
+        let (state, _) = run([Input::Ready, asked(false), asked(true)]);
+        assert_eq!(state, State::Stopping(Means::Quit));
+    }
+
+    #[test]
+    fn a_guest_that_powers_itself_off_has_stopped() {
+        let (state, actions) = run([Input::Ready, Input::VmGone]);
+        assert_eq!(state, State::Ended(Ending::Stopped));
+        assert_eq!(actions.last(), Some(&Action::Finish));
+    }
+}
