@@ -1,1 +1,4 @@
 //! (being written)
+
+pub mod session;
+pub mod terminal;

@@ -1,3 +1,12 @@
 //! What host and guest agent say to each other: pure values.
+//!
+//! A link begins with [`hello`]; after it yamux carries one stream for each
+//! request. A stream holds [`frame`]s: first one [`request`], then
+//! [`message`]s both ways, last an [`outcome`].
 
+pub mod frame;
 pub mod hello;
+pub mod message;
+pub mod outcome;
+pub mod request;
+pub mod signal;

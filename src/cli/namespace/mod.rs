@@ -1,0 +1,46 @@
+//! The verbs that run a program in the guest: arguments in, requests out,
+//! and outcomes as exit codes.
+
+pub mod environment;
+pub mod exec;
+pub mod identity;
+pub mod unshare;
+pub mod usage;
+pub mod verdict;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+pub use exec::ExecArgs;
+pub use unshare::UnshareArgs;
+pub use usage::UsageError;
+
+use crate::app::terminal::{self, NoTerminal, TtyChoice};
+use crate::protocol::request::{Bytes, Terminal};
+
+/// What resolving arguments may ask of this host; tests bring their own.
+pub struct Host<'a> {
+    /// A variable of our environment.
+    pub env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The content of a file named on the command line.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// The terminal to ask for, if any.
+    pub terminal: &'a dyn Fn(TtyChoice) -> Result<Option<Terminal>, NoTerminal>,
+}
+
+impl Host<'static> {
+    /// This process's environment, files and terminal.
+    pub fn real() -> Self {
+        Self {
+            env: &|name| std::env::var_os(name),
+            read: &|path| std::fs::read(path),
+            terminal: &terminal::wanted,
+        }
+    }
+}
+
+/// The exact bytes of an argument. (On Windows: UTF-8 of what was typed.)
+fn bytes(text: &OsStr) -> Bytes {
+    Bytes::from(text.as_encoded_bytes().to_vec())
+}

@@ -1,0 +1,54 @@
+//! What the agent answers last.
+
+use serde::{Deserialize, Serialize};
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It exited with this code.
+    Exited(u8),
+    /// A signal (Linux number) ended it.
+    Signaled { signal: u8, core: bool },
+    /// It never ran.
+    NotStarted(Failure),
+}
+
+/// What went wrong before the program ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub step: FailedStep,
+    /// Linux errno; 0 when no system call failed.
+    pub errno: i32,
+    /// For people, the errno's text included, as util-linux words it after
+    /// `unshare: `.
+    pub message: String,
+}
+
+/// Which part of a launch failed: what the exit code depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailedStep {
+    /// The agent could not read the request.
+    Request,
+    /// The user does not exist, or could not be become.
+    User,
+    /// The working directory that was asked for.
+    WorkingDirectory,
+    /// The agent lacks processes, memory, descriptors or terminals.
+    Launch,
+    /// unshare, id maps, fork, mounts, root, ids.
+    Namespaces,
+    /// The program itself could not be executed.
+    Exec,
+}
+
+/// What the agent says about its guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Info {
+    /// The agent's package version.
+    pub version: String,
+    pub boot_id: String,
+    /// Kernel release, as `uname -r` prints it.
+    pub kernel: String,
+    /// Long option names of the namespace kinds that this kernel has.
+    pub namespaces: Vec<String>,
+}

@@ -1,0 +1,173 @@
+//! What the host asks for: the first frame of a stream.
+//!
+//! Encoded as MessagePack maps with names, so that a field can be added.
+//! Texts that belong to the guest (arguments, environment, paths) are bytes:
+//! Linux promises no encoding.
+
+use serde::{Deserialize, Serialize};
+pub use serde_bytes::ByteBuf as Bytes;
+
+use super::frame::{self, FrameError, Kind};
+use crate::namespace::spec::NamespaceSpec;
+
+/// One request; more verbs become more variants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Run a program; [`super::outcome::Outcome`] answers last.
+    Exec(Box<ExecRequest>),
+    /// Tell [`super::outcome::Info`].
+    Info,
+}
+
+/// A program to run, in new namespaces or in none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// Program and arguments, byte for byte; empty: the user's login shell.
+    #[serde(default)]
+    pub argv: Vec<Bytes>,
+    /// Added to the clean login environment; the last of equal names counts.
+    #[serde(default)]
+    pub env: Vec<(Bytes, Bytes)>,
+    /// Where to start; none: the user's home.
+    #[serde(default)]
+    pub cwd: Option<Bytes>,
+    /// Who runs it; none: whoever the agent runs as.
+    #[serde(default)]
+    pub user: Option<UserSpec>,
+    /// A terminal instead of pipes.
+    #[serde(default)]
+    pub tty: Option<Terminal>,
+    #[serde(default)]
+    pub namespaces: NamespaceSpec,
+}
+
+/// `NAME|UID[:GROUP]`, looked up in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSpec {
+    pub user: String,
+    #[serde(default)]
+    pub group: Option<String>,
+}
+
+/// The terminal the program gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// The host's `TERM`.
+    pub term: Bytes,
+    pub size: Size,
+}
+
+/// A terminal's size in characters and, where known, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Size {
+    pub rows: u16,
+    pub cols: u16,
+    #[serde(default)]
+    pub xpixel: u16,
+    #[serde(default)]
+    pub ypixel: u16,
+}
+
+/// The user's text was not of the form `NAME|UID[:GROUP]`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid user \"{0}\": it must be NAME or UID, optionally followed by :GROUP")]
+pub struct UserSpecError(String);
+
+impl std::str::FromStr for UserSpec {
+    type Err = UserSpecError;
+
+    fn from_str(text: &str) -> Result<Self, UserSpecError> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        if user.is_empty() || group == Some("") || text.contains(['\0', '\n']) {
+            return Err(UserSpecError(text.to_owned()));
+        }
+        Ok(Self { user: user.to_owned(), group: group.map(str::to_owned) })
+    }
+}
+
+impl ExecRequest {
+    /// A program and its arguments, all else left to the defaults.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
+        let argv = argv.into_iter().map(|arg| Bytes::from(arg.into())).collect();
+        Self { argv, ..Self::default() }
+    }
+}
+
+impl Request {
+    /// Appends the request's frame; [`FrameError::TooLong`] when arguments
+    /// and environment are larger than any Linux accepts.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let payload = rmp_serde::to_vec_named(self).expect("plain fields serialize");
+        if payload.len() > frame::MAX_REQUEST {
+            return Err(FrameError::TooLong { kind: Kind::Request, length: payload.len() });
+        }
+        frame::encode(Kind::Request, &payload, out);
+        Ok(())
+    }
+
+    /// Reads a request's payload.
+    pub fn decode(payload: &[u8]) -> Result<Self, FrameError> {
+        rmp_serde::from_slice(payload)
+            .map_err(|e| FrameError::Malformed { kind: Kind::Request, reason: e.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip(request: &Request) -> Request {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes).unwrap();
+        Request::decode(&bytes[frame::HEADER..]).unwrap()
+    }
+
+    #[test]
+    fn requests_keep_every_byte() {
+        let mut exec =
+            ExecRequest::new([b"printf".to_vec(), b"".to_vec(), vec![0xff, b'\n', b'$']]);
+        exec.env.push((Bytes::from(b"A".to_vec()), Bytes::from(vec![0x80])));
+        exec.tty = Some(Terminal {
+            term: Bytes::from(b"xterm".to_vec()),
+            size: Size { rows: 24, cols: 80, ..Size::default() },
+        });
+        exec.user = Some("core:wheel".parse().unwrap());
+        let request = Request::Exec(Box::new(exec));
+        assert_eq!(round_trip(&request), request);
+        assert_eq!(round_trip(&Request::Info), Request::Info);
+    }
+
+    #[test]
+    fn absent_and_unknown_fields_are_fine_and_broken_bytes_are_not() {
+        #[derive(Serialize)]
+        enum Newer {
+            Exec(Fields),
+        }
+        #[derive(Serialize)]
+        struct Fields {
+            later: u8,
+        }
+        let bytes = rmp_serde::to_vec_named(&Newer::Exec(Fields { later: 1 })).unwrap();
+        assert_eq!(Request::decode(&bytes), Ok(Request::Exec(Box::default())));
+        assert!(Request::decode(b"\xff\xff").is_err());
+    }
+
+    #[test]
+    fn a_request_no_kernel_would_take_is_refused_before_it_is_sent() {
+        let request = Request::Exec(Box::new(ExecRequest::new([vec![b'x'; frame::MAX_REQUEST]])));
+        assert!(matches!(request.encode(&mut Vec::new()), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn users_are_a_name_or_number_with_an_optional_group() {
+        let both: UserSpec = "1000:wheel".parse().unwrap();
+        assert_eq!((both.user.as_str(), both.group.as_deref()), ("1000", Some("wheel")));
+        assert_eq!("core".parse::<UserSpec>().unwrap().group, None);
+        for bad in ["", ":g", "u:", "a\nb"] {
+            assert!(bad.parse::<UserSpec>().is_err(), "{bad:?}");
+        }
+    }
+}
