@@ -1,10 +1,14 @@
 //! Linux and macOS.
 
-use std::fs::{self, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
@@ -64,6 +68,49 @@ pub fn set_inheritable(file: &impl AsFd, inheritable: bool) -> io::Result<()> {
     let flags = if inheritable { FdFlags::empty() } else { FdFlags::CLOEXEC };
     Ok(fcntl_setfd(file, flags)?)
 }
+
+/// Lets `command`, and no other child, inherit `file` and with it the lock on
+/// it. The answer is whether that works here: the lock then lasts as long as
+/// the child, even when this process lets go of it.
+pub fn inherit(command: &mut Command, file: &File) -> io::Result<bool> {
+    let file = file.try_clone()?;
+    // SAFETY: between fork and exec only fcntl(2) is called.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || set_inheritable(&file, true));
+    }
+    Ok(true)
+}
+
+/// Doubles every occurrence of an ASCII character and leaves all else as it
+/// is, whether or not it is UTF-8.
+pub fn double(value: &OsStr, ascii: u8) -> OsString {
+    let bytes = value.as_bytes().iter().copied();
+    let twice = |byte| 1 + usize::from(byte == ascii);
+    OsString::from_vec(bytes.flat_map(|byte| std::iter::repeat_n(byte, twice(byte))).collect())
+}
+
+/// Puts a child out of reach of the Ctrl-C that ends its parent.
+pub fn own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Has the kernel end a child when the thread that starts it ends, where the
+/// kernel offers that.
+pub fn end_with_parent(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec only prctl(2) is called.
+    #[allow(unsafe_code)]
+    unsafe {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
+}
+
+/// Children open no window here.
+pub fn hide_window(_: &mut Command) {}
 
 /// Physical memory in bytes.
 #[cfg(target_os = "linux")]

@@ -1,7 +1,16 @@
 //! Windows.
 
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Process creation flags (winbase.h).
+const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+const CREATE_NEW_PROCESS_GROUP: u32 = 0x0000_0200;
 
 /// Everything below the user's profile admits that user (and the system)
 /// alone: the profile's access list is inherited.
@@ -31,6 +40,34 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 /// The supervisor is created detached; there is nothing to leave.
 pub fn leave_session() -> io::Result<()> {
     Ok(())
+}
+
+/// A lock belongs to the process that took it (`LockFileEx`), so no child
+/// inherits one.
+pub fn inherit(_: &mut Command, _: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Doubles every occurrence of an ASCII character and leaves all else as it
+/// is, whether or not it is Unicode.
+pub fn double(value: &OsStr, ascii: u8) -> OsString {
+    let units = value.encode_wide();
+    let twice = |unit| 1 + usize::from(unit == u16::from(ascii));
+    let doubled: Vec<u16> = units.flat_map(|unit| std::iter::repeat_n(unit, twice(unit))).collect();
+    OsString::from_wide(&doubled)
+}
+
+/// Puts a child out of reach of the Ctrl-C that ends its parent.
+pub fn own_group(command: &mut Command) {
+    command.creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP);
+}
+
+/// Windows has no such wish for a single child.
+pub fn end_with_parent(_: &mut Command) {}
+
+/// Keeps a console program from opening a window of its own.
+pub fn hide_window(command: &mut Command) {
+    command.creation_flags(CREATE_NO_WINDOW);
 }
 
 /// Physical memory in bytes.

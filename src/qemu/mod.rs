@@ -1,1 +1,19 @@
-//! (being written)
+//! QEMU: which program and accelerator this host has, its command line, its
+//! process and its monitor (QMP).
+//!
+//! Decisions are pure (`accel`, `command`, `cache`, `version`); effects are in
+//! `facts`, `probe`, `process`, `port` and `qmp`.
+
+pub mod accel;
+pub mod cache;
+pub mod choose;
+pub mod command;
+pub mod facts;
+pub mod firmware;
+pub mod locate;
+pub mod port;
+pub mod probe;
+pub mod process;
+pub mod qmp;
+pub mod tail;
+pub mod version;

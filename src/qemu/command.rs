@@ -1,0 +1,231 @@
+//! QEMU's command line, built from a [`Launch`] by one pure function per
+//! concern. Nothing of it is kept on disk: each start builds it anew.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::accel::{Accelerator, Choice, Host, Os};
+use crate::host;
+use crate::machine::config::Arch;
+use crate::machine::name::MachineName;
+use crate::machine::units::MiB;
+
+/// The guest's virtio port that says when it is up.
+pub const READY_PORT: &str = "nsvm.ready";
+
+/// TCG's cache of translated code in MiB. QEMU's default of 1 GiB doubles a
+/// small VM; below 256 a boot starts to throw code away and translate it again.
+const TCG_CACHE: u32 = 256;
+
+/// Everything a command line depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    pub host: Host,
+    pub arch: Arch,
+    pub choice: Choice,
+    /// Whether this QEMU knows `-sandbox` (seccomp).
+    pub sandbox: bool,
+    /// UEFI firmware, where the machine type has none of its own.
+    pub firmware: Option<PathBuf>,
+    pub name: MachineName,
+    pub uuid: String,
+    pub cpus: u32,
+    pub memory: MiB,
+    pub overlay: PathBuf,
+    pub ignition: Option<PathBuf>,
+    /// Port on 127.0.0.1 that leads to the guest's port 22.
+    pub ssh_port: u16,
+    pub qmp_socket: PathBuf,
+    pub ready_socket: PathBuf,
+    pub serial_log: PathBuf,
+    /// Appended to the kernel's command line by guests that boot by
+    /// systemd-stub (SMBIOS type 11, systemd-stub(7)).
+    pub kernel_arguments: Option<String>,
+}
+
+/// The arguments, without the program itself.
+pub fn argv(launch: &Launch) -> Vec<OsString> {
+    [
+        identity(launch),
+        machine(launch),
+        firmware(launch),
+        processors(launch),
+        boot_order(),
+        disk(launch),
+        network(launch),
+        small_devices(),
+        ready_port(launch),
+        console(launch),
+        monitor(launch),
+        provisioning(launch),
+        confinement(launch),
+    ]
+    .concat()
+}
+
+/// No devices and no settings but ours, and who this is.
+fn identity(launch: &Launch) -> Vec<OsString> {
+    // Only Linux lets QEMU change what `ps` calls it.
+    let process = match launch.host.os {
+        Os::Linux => format!(",process=nsvm-{}", launch.name),
+        Os::MacOs | Os::Windows => String::new(),
+    };
+    let name = format!("guest=nsvm-{}{process}", launch.name);
+    strings(&[
+        "-no-user-config",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-name",
+        &name,
+        "-uuid",
+        &launch.uuid,
+    ])
+}
+
+/// The board and what runs its instructions.
+fn machine(launch: &Launch) -> Vec<OsString> {
+    let board = match launch.arch {
+        // graphics=off: the BIOS and boot loaders write to the serial port,
+        // so that its log shows why a disk does not boot. The rest are devices
+        // a VM has no use for and whose absence the kernel need not find out.
+        Arch::X86_64 => "q35,graphics=off,vmport=off,smbus=off,sata=off",
+        // The newest interrupt controller there is: version 2 ends at 8 CPUs.
+        Arch::Aarch64 => "virt,gic-version=max,highmem=on",
+    };
+    let accelerator = accel_value(launch.choice.in_use);
+    strings(&["-machine", board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
+}
+
+/// The value of `-accel`. TCG's `thread` is left to QEMU, which uses one thread
+/// a CPU exactly where the two architectures' memory ordering allows that.
+pub(super) fn accel_value(accelerator: Accelerator) -> String {
+    match accelerator {
+        Accelerator::Kvm | Accelerator::Hvf => accelerator.name().to_owned(),
+        // Guests hang when Hyper-V emulates the interrupt controller.
+        Accelerator::Whpx => "whpx,kernel-irqchip=off".to_owned(),
+        Accelerator::Tcg => format!("tcg,tb-size={TCG_CACHE}"),
+    }
+}
+
+/// `-bios` takes images of any size, unlike `pflash`. UEFI variables are then
+/// not kept; our guests boot by the fallback path, which needs none.
+fn firmware(launch: &Launch) -> Vec<OsString> {
+    let path = launch.firmware.iter();
+    path.flat_map(|path| ["-bios".into(), path.into()]).collect()
+}
+
+fn processors(launch: &Launch) -> Vec<OsString> {
+    let cpus = format!("cpus={}", launch.cpus);
+    let memory = format!("size={}M", launch.memory.0);
+    strings(&["-smp", &cpus, "-m", &memory])
+}
+
+/// Only the disk (bootindex), without asking and without trying the network.
+fn boot_order() -> Vec<OsString> {
+    strings(&["-boot", "menu=off,strict=on"])
+}
+
+/// The overlay. Space the guest frees, or fills with zeros, is given back.
+/// `-blockdev` takes its file name literally, where `-drive` would read
+/// `name:` as a protocol. QEMU's defaults are right for the rest: the host's
+/// page cache (shared with the base image) with flushes obeyed, and threads,
+/// which every host and file system allows.
+fn disk(launch: &Launch) -> Vec<OsString> {
+    let options = "driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,\
+                   file.driver=file,file.discard=unmap,file.filename=";
+    vec![
+        "-blockdev".into(),
+        with_path(options, &launch.overlay),
+        "-device".into(),
+        "virtio-blk-pci,drive=disk0,bootindex=1".into(),
+    ]
+}
+
+/// User-mode networking with one way in. No boot ROM: it would only cost time.
+fn network(launch: &Launch) -> Vec<OsString> {
+    let user = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{}-:22", launch.ssh_port);
+    strings(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net0,romfile="])
+}
+
+/// Randomness for the guest, and memory it does not use back for the host.
+fn small_devices() -> Vec<OsString> {
+    strings(&[
+        "-device",
+        "virtio-rng-pci",
+        "-device",
+        "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
+    ])
+}
+
+fn ready_port(launch: &Launch) -> Vec<OsString> {
+    let port = format!("virtserialport,chardev=ready,name={READY_PORT}");
+    [
+        listener("ready", &launch.ready_socket),
+        strings(&["-device", "virtio-serial-pci", "-device", &port]),
+    ]
+    .concat()
+}
+
+/// The serial console goes to a file, which a start never truncates.
+fn console(launch: &Launch) -> Vec<OsString> {
+    vec![
+        "-chardev".into(),
+        with_path("file,id=serial0,append=on,path=", &launch.serial_log),
+        "-serial".into(),
+        "chardev:serial0".into(),
+    ]
+}
+
+fn monitor(launch: &Launch) -> Vec<OsString> {
+    let mode = strings(&["-mon", "chardev=qmp,mode=control"]);
+    [listener("qmp", &launch.qmp_socket), mode].concat()
+}
+
+/// A Unix socket that QEMU listens on without waiting for anybody.
+fn listener(id: &str, path: &Path) -> Vec<OsString> {
+    let options = format!("socket,id={id},server=on,wait=off,path=");
+    vec!["-chardev".into(), with_path(&options, path)]
+}
+
+/// What the guest's first boot reads. Later boots ignore it.
+fn provisioning(launch: &Launch) -> Vec<OsString> {
+    let mut argv = Vec::new();
+    if let Some(path) = &launch.ignition {
+        argv.push("-fw_cfg".into());
+        argv.push(with_path("name=opt/com.coreos/config,file=", path));
+    }
+    if let Some(arguments) = &launch.kernel_arguments {
+        let mut value = OsString::from("type=11,value=io.systemd.stub.kernel-cmdline-extra=");
+        value.push(escape(OsStr::new(arguments)));
+        argv.extend(["-smbios".into(), value]);
+    }
+    argv
+}
+
+/// Where QEMU can, it gives up system calls that it never needs: a guest that
+/// breaks out of it starts no program and gains no privilege.
+fn confinement(launch: &Launch) -> Vec<OsString> {
+    const DENIED: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+    if launch.sandbox { strings(&["-sandbox", DENIED]) } else { Vec::new() }
+}
+
+fn strings(args: &[&str]) -> Vec<OsString> {
+    args.iter().map(OsString::from).collect()
+}
+
+/// `options` ends with `key=`; the path is its value.
+fn with_path(options: &str, path: &Path) -> OsString {
+    let mut arg = OsString::from(options);
+    arg.push(escape(path.as_os_str()));
+    arg
+}
+
+/// Doubles commas, which otherwise end a value. All other bytes, spaces and
+/// non-ASCII ones included, stand for themselves.
+pub(super) fn escape(value: &OsStr) -> OsString {
+    host::double(value, b',')
+}
+
+#[cfg(test)]
+mod tests;

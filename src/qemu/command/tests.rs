@@ -1,0 +1,175 @@
+use super::*;
+use crate::qemu::accel::candidates;
+
+fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
+    let host = Host { os, arch };
+    let all = candidates(host, arch);
+    let candidate = all.into_iter().find(|c| c.accelerator == accelerator).unwrap();
+    let choice =
+        Choice { in_use: accelerator, cpu_model: candidate.cpu_model, rejected: Vec::new() };
+    Launch {
+        host,
+        arch,
+        choice,
+        sandbox: false,
+        firmware: None,
+        name: "t1".parse().unwrap(),
+        uuid: "2f9c4f0a-1c5e-4d0e-9a53-3b2f6b1d8c11".into(),
+        cpus: 2,
+        memory: MiB(1024),
+        overlay: "/d/disk.qcow2".into(),
+        ignition: None,
+        ssh_port: 40022,
+        qmp_socket: "/r/qmp.sock".into(),
+        ready_socket: "/r/ready.sock".into(),
+        serial_log: "/s/serial.log".into(),
+        kernel_arguments: None,
+    }
+}
+
+fn lines(launch: &Launch) -> Vec<String> {
+    argv(launch).into_iter().map(|arg| arg.into_string().unwrap()).collect()
+}
+
+/// The value after an option; `None` when the option is absent.
+fn value(launch: &Launch, option: &str) -> Option<String> {
+    let lines = lines(launch);
+    let at = lines.iter().position(|arg| arg == option)?;
+    lines.get(at + 1).cloned()
+}
+
+/// What all hosts have in common: everything after `-boot`.
+const DEVICES: [&str; 26] = [
+    "-boot",
+    "menu=off,strict=on",
+    "-blockdev",
+    "driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,\
+     file.driver=file,file.discard=unmap,file.filename=/d/disk.qcow2",
+    "-device",
+    "virtio-blk-pci,drive=disk0,bootindex=1",
+    "-netdev",
+    "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:22",
+    "-device",
+    "virtio-net-pci,netdev=net0,romfile=",
+    "-device",
+    "virtio-rng-pci",
+    "-device",
+    "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
+    "-chardev",
+    "socket,id=ready,server=on,wait=off,path=/r/ready.sock",
+    "-device",
+    "virtio-serial-pci",
+    "-device",
+    "virtserialport,chardev=ready,name=nsvm.ready",
+    "-chardev",
+    "file,id=serial0,append=on,path=/s/serial.log",
+    "-serial",
+    "chardev:serial0",
+    "-chardev",
+    "socket,id=qmp,server=on,wait=off,path=/r/qmp.sock",
+];
+
+fn whole(head: &[&str], tail: &[&str]) -> Vec<String> {
+    let uuid = ["-uuid", "2f9c4f0a-1c5e-4d0e-9a53-3b2f6b1d8c11"];
+    let start = ["-no-user-config", "-nodefaults", "-display", "none", "-name", head[0]];
+    let size = ["-smp", "cpus=2", "-m", "size=1024M"];
+    let monitor = ["-mon", "chardev=qmp,mode=control"];
+    let parts: [&[&str]; 7] = [&start, &uuid, &head[1..], &size, &DEVICES, &monitor, tail];
+    parts.concat().into_iter().map(str::to_owned).collect()
+}
+
+const Q35: &str = "q35,graphics=off,vmport=off,smbus=off,sata=off";
+const VIRT: &str = "virt,gic-version=max,highmem=on";
+const ON_LINUX: &str = "guest=nsvm-t1,process=nsvm-t1";
+const ELSEWHERE: &str = "guest=nsvm-t1";
+
+#[test]
+fn linux_x86_64_translated() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    launch.sandbox = true;
+    launch.ignition = Some("/c/machine/t1.ign".into());
+    launch.kernel_arguments = Some("quiet rd.driver.pre=a,b".into());
+    let head = [ON_LINUX, "-machine", Q35, "-accel", "tcg,tb-size=256", "-cpu", "max,-erms"];
+    let tail = [
+        "-fw_cfg",
+        "name=opt/com.coreos/config,file=/c/machine/t1.ign",
+        "-smbios",
+        "type=11,value=io.systemd.stub.kernel-cmdline-extra=quiet rd.driver.pre=a,,b",
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    ];
+    assert_eq!(lines(&launch), whole(&head, &tail));
+}
+
+#[test]
+fn linux_x86_64_under_kvm() {
+    let launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    let head = [ON_LINUX, "-machine", Q35, "-accel", "kvm", "-cpu", "host"];
+    assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn linux_aarch64_translated_and_under_kvm() {
+    for (accelerator, accel, cpu) in [
+        (Accelerator::Tcg, "tcg,tb-size=256", "max,pauth-impdef=on"),
+        (Accelerator::Kvm, "kvm", "host"),
+    ] {
+        let mut launch = launch(Os::Linux, Arch::Aarch64, accelerator);
+        launch.firmware = Some("/usr/share/AAVMF/AAVMF_CODE.fd".into());
+        let bios = ["-bios", "/usr/share/AAVMF/AAVMF_CODE.fd"];
+        let head = [&[ON_LINUX, "-machine", VIRT, "-accel", accel, "-cpu", cpu][..], &bios];
+        assert_eq!(lines(&launch), whole(&head.concat(), &[]));
+    }
+}
+
+#[test]
+fn macos_arm64_under_hvf() {
+    let mut launch = launch(Os::MacOs, Arch::Aarch64, Accelerator::Hvf);
+    let bios = "/opt/homebrew/share/qemu/edk2-aarch64-code.fd";
+    launch.firmware = Some(bios.into());
+    let head = [ELSEWHERE, "-machine", VIRT, "-accel", "hvf", "-cpu", "host", "-bios", bios];
+    assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn macos_x86_64_under_hvf() {
+    let launch = launch(Os::MacOs, Arch::X86_64, Accelerator::Hvf);
+    let head = [ELSEWHERE, "-machine", Q35, "-accel", "hvf", "-cpu", "host"];
+    assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn windows_x86_64_under_whpx() {
+    let launch = launch(Os::Windows, Arch::X86_64, Accelerator::Whpx);
+    let accel = "whpx,kernel-irqchip=off";
+    let cpu = "max,vmx=off,monitor=off";
+    let head = [ELSEWHERE, "-machine", Q35, "-accel", accel, "-cpu", cpu];
+    assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn paths_keep_commas_spaces_and_letters_of_any_script() {
+    let mut launch = launch(Os::Windows, Arch::X86_64, Accelerator::Whpx);
+    launch.overlay = r"C:\Users\Zoë, Ltd\my disk,v2.qcow2".into();
+    launch.serial_log = "/tmp/наш журнал,1".into();
+    let disk = value(&launch, "-blockdev").unwrap();
+    assert!(disk.ends_with(r"file.filename=C:\Users\Zoë,, Ltd\my disk,,v2.qcow2"), "{disk}");
+    let lines = lines(&launch);
+    assert!(lines.contains(&"file,id=serial0,append=on,path=/tmp/наш журнал,,1".to_owned()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_utf_8_keeps_its_bytes() {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let odd = OsString::from_vec(b"/d/\xff,\xfe".to_vec());
+    assert_eq!(escape(&odd).as_bytes(), b"/d/\xff,,\xfe");
+}
+
+#[test]
+fn the_confinement_is_asked_for_only_where_it_exists() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    assert_eq!(value(&launch, "-sandbox"), None);
+    launch.sandbox = true;
+    assert!(value(&launch, "-sandbox").unwrap().contains("spawn=deny"));
+}

@@ -1,0 +1,144 @@
+//! Finds the QEMU program for an architecture and asks it what it is.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::accel::{Host, Os};
+use super::cache::{Cache, Features, Identity};
+use super::facts::FactsError;
+use super::version::Version;
+use crate::host;
+use crate::machine::config::Arch;
+
+/// A QEMU program that is there, runs and is new enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qemu {
+    pub identity: Identity,
+    pub features: Features,
+}
+
+impl Qemu {
+    pub fn path(&self) -> &Path {
+        &self.identity.path
+    }
+}
+
+/// What [`locate`] needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub host: Host,
+    pub guest: Arch,
+    /// The user's own choice: a path, or a name to look up on PATH.
+    pub chosen: Option<&'a Path>,
+}
+
+/// The user's choice if there is one, else the first of PATH and of the places
+/// where installers put QEMU without telling PATH.
+pub fn locate(wanted: &Wanted<'_>, cache: &mut Cache) -> Result<Qemu, FactsError> {
+    let path = match wanted.chosen {
+        Some(chosen) => {
+            which::which(chosen).map_err(|_| FactsError::ChosenAbsent(chosen.to_owned()))?
+        }
+        None => search(wanted).ok_or_else(|| FactsError::absent(wanted))?,
+    };
+    let identity = Identity::of(&path)
+        .map_err(|source| FactsError::Unusable { path: path.clone(), source })?;
+    let features = if let Some(known) = cache.features(&identity) {
+        known
+    } else {
+        let features = ask(&path)?;
+        cache.learn_features(&identity, features);
+        features
+    };
+    check_version(&path, features.version, wanted)?;
+    Ok(Qemu { identity, features })
+}
+
+fn search(wanted: &Wanted<'_>) -> Option<PathBuf> {
+    let program = program(wanted.guest);
+    which::which(&program).ok().or_else(|| {
+        let places = well_known(wanted.host.os).iter().map(|dir| Path::new(dir).join(&program));
+        places.map(with_suffix).find(|path| path.is_file())
+    })
+}
+
+/// The program's name, without the `.exe` of Windows.
+pub fn program(guest: Arch) -> String {
+    format!("qemu-system-{}", guest.name())
+}
+
+fn with_suffix(path: PathBuf) -> PathBuf {
+    path.with_extension(std::env::consts::EXE_EXTENSION)
+}
+
+/// Homebrew (Apple silicon, Intel), MacPorts; the Windows installer. On Linux
+/// a QEMU that is not on PATH is one the user does not want.
+const fn well_known(os: Os) -> &'static [&'static str] {
+    match os {
+        Os::Linux => &[],
+        Os::MacOs => &["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"],
+        Os::Windows => &[r"C:\Program Files\qemu", r"C:\msys64\ucrt64\bin"],
+    }
+}
+
+/// Asks a program for its version. Options are read in order, so `-sandbox`
+/// before `--version` tells in the same run whether it knows that option.
+fn ask(path: &Path) -> Result<Features, FactsError> {
+    if let Ok(version) = banner(path, &["-sandbox", "on", "--version"]) {
+        return Ok(Features { version, sandbox: true });
+    }
+    Ok(Features { version: banner(path, &["--version"])?, sandbox: false })
+}
+
+fn banner(path: &Path, args: &[&str]) -> Result<Version, FactsError> {
+    let mut command = Command::new(path);
+    command.args(args).stdin(Stdio::null());
+    host::hide_window(&mut command);
+    let output = command
+        .output()
+        .map_err(|source| FactsError::Unusable { path: path.to_owned(), source })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = output.status.success().then(|| Version::from_banner(&text)).flatten();
+    version.ok_or_else(|| FactsError::NotQemu(path.to_owned()))
+}
+
+fn check_version(path: &Path, found: Version, wanted: &Wanted<'_>) -> Result<(), FactsError> {
+    let floor = Version::floor(wanted.host.os);
+    if found >= floor {
+        return Ok(());
+    }
+    Err(FactsError::TooOld { path: path.to_owned(), found, floor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_that_is_not_there_is_named() {
+        let chosen = Path::new("/nonexistent/qemu");
+        let wanted = Wanted { host: Host::current(), guest: Arch::X86_64, chosen: Some(chosen) };
+        let error = locate(&wanted, &mut Cache::default()).unwrap_err();
+        assert!(error.to_string().contains("\"/nonexistent/qemu\""), "{error}");
+    }
+
+    #[test]
+    fn an_old_program_is_refused_with_both_versions() {
+        let host = Host { os: Os::Windows, arch: Arch::X86_64 };
+        let wanted = Wanted { host, guest: Arch::X86_64, chosen: None };
+        let path = Path::new("qemu-system-x86_64");
+        assert!(check_version(path, Version::new(7, 2, 0), &wanted).is_ok());
+        let error = check_version(path, Version::new(6, 2, 0), &wanted).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("6.2.0") && text.contains("7.2.0"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_program_that_is_no_qemu_says_so() {
+        let wanted =
+            Wanted { host: Host::current(), guest: Arch::X86_64, chosen: Some(Path::new("true")) };
+        let error = locate(&wanted, &mut Cache::default()).unwrap_err();
+        assert!(matches!(error, FactsError::NotQemu(_)), "{error}");
+    }
+}
