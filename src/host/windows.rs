@@ -2,6 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use super::Ending;
 
 /// Everything below the user's profile admits that user (and the system)
 /// alone: the profile's access list is inherited.
@@ -31,6 +34,15 @@ pub fn create_private_dir(dir: &Path) -> io::Result<()> {
 /// The supervisor is created detached; there is nothing to leave.
 pub fn leave_session() -> io::Result<()> {
     Ok(())
+}
+
+pub fn own_group(_: &mut Command) {}
+
+/// There are no groups to signal: the child itself is ended.
+pub fn end_group(child: &mut Child, ending: Ending) {
+    if ending == Ending::Forced {
+        let _ = child.kill();
+    }
 }
 
 /// Physical memory in bytes.
