@@ -11,6 +11,15 @@ pub use unix::*;
 #[cfg(windows)]
 pub use windows::*;
 
+/// How to end a process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It may clean up first.
+    Polite,
+    /// At once.
+    Forced,
+}
+
 /// CPUs this process may use, at least 1.
 pub fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))

@@ -8,9 +8,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::Ending;
 
 /// Lets only the owner in: 0600 for a file, 0700 for a directory.
 pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
@@ -63,6 +66,24 @@ pub fn leave_session() -> io::Result<()> {
     }
 }
 
+/// Starts the command in a process group of its own: the terminal's Ctrl-C
+/// does not reach it, and [`end_group`] reaches all it started.
+pub fn own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Ends the process group of a child started with [`own_group`].
+pub fn end_group(child: &mut Child, ending: Ending) {
+    let signal = match ending {
+        Ending::Polite => Signal::TERM,
+        Ending::Forced => Signal::KILL,
+    };
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // An error means that none of the group is left.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
 /// Whether a child started from now on inherits `file`.
 pub fn set_inheritable(file: &impl AsFd, inheritable: bool) -> io::Result<()> {
     let flags = if inheritable { FdFlags::empty() } else { FdFlags::CLOEXEC };
@@ -88,11 +109,6 @@ pub fn double(value: &OsStr, ascii: u8) -> OsString {
     let bytes = value.as_bytes().iter().copied();
     let twice = |byte| 1 + usize::from(byte == ascii);
     OsString::from_vec(bytes.flat_map(|byte| std::iter::repeat_n(byte, twice(byte))).collect())
-}
-
-/// Puts a child out of reach of the Ctrl-C that ends its parent.
-pub fn own_group(command: &mut Command) {
-    command.process_group(0);
 }
 
 /// Has the kernel end a child when the thread that starts it ends, where the
@@ -124,8 +140,7 @@ pub fn memory_bytes() -> Option<u64> {
 /// Physical memory in bytes (sysctl(3), `hw.memsize`).
 #[cfg(not(target_os = "linux"))]
 pub fn memory_bytes() -> Option<u64> {
-    let out =
-        std::process::Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
+    let out = Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
     String::from_utf8(out.stdout).ok()?.trim().parse().ok()
 }
 
@@ -140,7 +155,7 @@ pub fn boot_id() -> Option<String> {
     #[cfg(target_os = "linux")]
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     #[cfg(not(target_os = "linux"))]
-    let id = std::process::Command::new("/usr/sbin/sysctl")
+    let id = Command::new("/usr/sbin/sysctl")
         .args(["-n", "kern.bootsessionuuid"])
         .output()
         .ok()

@@ -6,7 +6,9 @@ use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+
+use super::Ending;
 
 /// Process creation flags (winbase.h).
 const CREATE_NO_WINDOW: u32 = 0x0800_0000;
@@ -68,6 +70,13 @@ pub fn end_with_parent(_: &mut Command) {}
 /// Keeps a console program from opening a window of its own.
 pub fn hide_window(command: &mut Command) {
     command.creation_flags(CREATE_NO_WINDOW);
+}
+
+/// There are no groups to signal: the child itself is ended.
+pub fn end_group(child: &mut Child, ending: Ending) {
+    if ending == Ending::Forced {
+        let _ = child.kill();
+    }
 }
 
 /// Physical memory in bytes.

@@ -1,1 +1,42 @@
-//! (being written)
+//! Base images: from what `--image` says to a verified disk in the cache, and
+//! the overlay of a machine upon it.
+//!
+//! ```text
+//! source.rs  what was meant            catalog.rs  the names there are
+//! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
+//!   local.rs remote.rs recipe/         fetch.rs    HTTP
+//! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
+//! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
+//! disk.rs    overlays
+//! ```
+//!
+//! Nothing unverified ever gets a name that is looked for. Functions here
+//! block and run an async runtime of their own: call them from no async code.
+
+mod cache;
+mod catalog;
+mod decode;
+mod disk;
+mod error;
+mod fetch;
+mod hashing;
+mod ingest;
+mod local;
+mod prepare;
+mod qcow2;
+mod recipe;
+mod remote;
+mod source;
+mod sparse;
+mod stream;
+mod watch;
+mod xz;
+
+pub use cache::Cache;
+pub use catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+pub use disk::{create_overlay, grow, virtual_size};
+pub use error::ImageError;
+pub use fetch::{FetchError, Patience};
+pub use prepare::{Prepared, Pull, Settings, Wanted, prepare};
+pub use recipe::RecipeError;
+pub use stream::StreamError;

@@ -1,0 +1,85 @@
+#!/bin/sh
+# build.sh: makes the guest image "debian-local" out of Debian packages alone.
+# Owns the command line, the checks, the order of the steps and the clean-up.
+#
+#   root.sh -> kernel.sh -> initramfs.sh -> config.sh -> units.sh -> disk.sh
+#
+# Needs no mount of the host's and no loop device. Without root it enters a
+# user namespace of its own.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+PATH=$PATH:/usr/sbin:/sbin
+
+usage='usage: build.sh --out FILE.qcow2 --work DIR [--packages-cache DIR] [--mirror URL]
+       build.sh --check'
+
+say() { echo "build: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# Prints the missing host packages, if any; false when something is missing.
+check() {
+	missing=$(sed 's/#.*//; /^ *$/d' "$here/host-packages.txt" | while read -r package proof; do
+		case $proof in
+		*/*) [ -e "$proof" ] || echo "$package" ;;
+		*) command -v "$proof" >/dev/null || echo "$package" ;;
+		esac
+	done | tr '\n' ' ')
+	[ -z "$missing" ] || fail "missing Debian packages: ${missing% } (apt-get install ${missing% })"
+}
+
+# The archive that the host's own apt uses, if the host is a Debian.
+host_mirror() {
+	. /etc/os-release
+	[ "$ID" = debian ] || return 0
+	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+		awk '$1 !~ /-/ && $2 == "main" { print $3; exit }'
+}
+
+out='' work='' cache='' mirror=''
+while [ $# -gt 0 ]; do
+	[ "$1" = --check ] || [ $# -ge 2 ] || fail "$usage"
+	case $1 in
+	--check) check && exit ;;
+	--out) out=$2 ;;
+	--work) work=$2 ;;
+	--packages-cache) cache=$2 ;;
+	--mirror) mirror=$2 ;;
+	*) fail "$usage" ;;
+	esac
+	shift 2
+done
+[ -n "$out" ] && [ -n "$work" ] || fail "$usage"
+check
+
+if [ "$(id -u)" != 0 ]; then
+	namespace='unshare --map-root-user --map-auto --mount --pid --fork --kill-child'
+	$namespace true 2>/dev/null ||
+		fail "neither root nor a user namespace with subordinate ids: use sudo (or install uidmap)"
+	exec $namespace sh "$here/build.sh" --out "$out" --work "$work" --packages-cache "$cache" --mirror "$mirror"
+fi
+
+mirror=${mirror:-$(host_mirror)}
+[ -n "$mirror" ] || fail "no Debian archive in this host's apt sources: name one with --mirror URL"
+
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+scratch=$(mktemp -d "$work/build.XXXXXX")
+trap 'rm -rf "$scratch" "$out.partial"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# step SCRIPT TEXT ARGS...
+step() {
+	script=$1 text=$2
+	shift 2
+	say "$text"
+	sh "$here/$script" "$@" >&2 || fail "$script failed"
+}
+
+step root.sh "install packages" "$scratch" "${cache:-$scratch/cache}" "$mirror"
+step kernel.sh "choose kernel modules" "$scratch"
+step config.sh "configure" "$scratch/root"
+step units.sh "choose units" "$scratch/root"
+step initramfs.sh "make initramfs" "$scratch"
+step disk.sh "make disk" "$scratch" "$out.partial"
+mv "$out.partial" "$out"
+say "made $out"

@@ -1,0 +1,66 @@
+#!/bin/sh
+# disk.sh WORK OUT: makes the disk of WORK/root without mounting anything:
+#
+#   | GPT | 1 BIOS-BOOT: GRUB's core | 2 EFI-SYSTEM: GRUB for UEFI | 3 root |
+#
+# The root comes last so that it can grow. OUT is a qcow2.
+set -eu
+here=$(dirname "$0") work=$1 out=$2
+grub=/usr/lib/grub
+disk=$work/disk.raw
+
+# MiB; the root's free space is for machines that nobody gave a larger disk
+core_at=1 esp_at=2 esp_mib=4 root_at=6 root_mib=1024
+sectors() { echo $(($1 * 2048)); }
+
+# place FILE AT_MIB
+place() { dd if="$1" of="$disk" bs=1M seek="$2" conv=notrunc,sparse status=none; }
+
+# poke VALUE OFFSET FILE: VALUE as a 64-bit little-endian number
+poke() {
+	bytes='' value=$1
+	for _ in 1 2 3 4 5 6 7 8; do
+		bytes="$bytes\\$(printf %03o $((value % 256)))" value=$((value / 256))
+	done
+	# shellcheck disable=SC2059 # the format is the bytes
+	printf "$bytes" | dd of="$3" bs=1 seek="$2" conv=notrunc status=none
+}
+
+truncate -s $((root_at + root_mib + 1))M "$disk"
+sfdisk --quiet "$disk" <<EOF
+label: gpt
+start=$(sectors $core_at), size=2048, type=21686148-6449-6E6F-744E-656564454649, name=BIOS-BOOT
+start=$(sectors $esp_at), size=$(sectors $esp_mib), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=EFI-SYSTEM
+start=$(sectors $root_at), size=$(sectors $root_mib), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=root
+EOF
+
+# resize: descriptors are reserved for growing up to 2 TiB (in 4 KiB blocks)
+mkdir -p "$work/root/boot/grub"
+cp "$here/grub.cfg" "$work/root/boot/grub/grub.cfg"
+mke2fs -q -t ext4 -L root -m 0 -e remount-ro -E resize=536870912,root_owner=0:0 -d "$work/root" "$work/root.ext4" ${root_mib}M
+place "$work/root.ext4" $root_at
+
+# (,gpt3): on the disk that GRUB itself was loaded from
+modules='part_gpt ext2 normal linux smbios regexp test'
+# shellcheck disable=SC2086 # a list of words
+grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o "$work/core.img" biosdisk $modules
+# shellcheck disable=SC2086
+grub-mkimage -O x86_64-efi -p '(,gpt3)/boot/grub' -o "$work/grub.efi" $modules
+
+# What grub-install does, which wants a block device: boot.img loads the first
+# sector of core.img from a fixed place (at byte 0x5c), which loads the rest
+# from the place in its last list entry (at 0x1f4). The jump at 0x66 becomes
+# two NOPs, as grub-install does for disks that the BIOS numbers right.
+poke $(($(sectors $core_at) + 1)) 500 "$work/core.img"
+place "$work/core.img" $core_at
+dd if=$grub/i386-pc/boot.img of="$disk" bs=1 count=440 conv=notrunc status=none
+poke "$(sectors $core_at)" 92 "$disk"
+printf '\220\220' | dd of="$disk" bs=1 seek=102 conv=notrunc status=none
+
+truncate -s ${esp_mib}M "$work/esp"
+mkfs.vfat -n ESP "$work/esp" >"$work/log" 2>&1
+mmd -i "$work/esp" ::EFI ::EFI/BOOT
+mcopy -i "$work/esp" "$work/grub.efi" ::EFI/BOOT/BOOTX64.EFI
+place "$work/esp" $esp_at
+
+qemu-img convert -q -f raw -O qcow2 "$disk" "$out"

@@ -1,0 +1,33 @@
+#!/bin/sh
+# initramfs.sh WORK: builds WORK/root/boot/initrd out of `init`, the guest's
+# own static busybox and the few modules that are needed before the root is.
+set -eu
+here=$(dirname "$0") work=$1
+t=$work/initramfs
+version=$(ls "$work/root/usr/lib/modules")
+bb=$work/root/usr/bin/busybox
+
+# Ignition writes keys as the user: `/` must be open to everybody.
+mkdir -p "$t" && chmod 755 "$t"
+mkdir "$t/bb" "$t/modules" "$t/dev" "$t/proc" "$t/sys" "$t/run" "$t/sysroot" "$t/tmp"
+cp "$here/init" "$t/init"
+cp "$bb" "$t/bb/busybox"
+"$bb" --list | grep -vx busybox | while read -r applet; do ln -s busybox "$t/bb/$applet"; done
+
+# Ignition relabels for SELinux whether or not the system has it, and gives up
+# when there is no setfiles.
+printf '#!/bb/sh\nexec cat >/dev/null\n' >"$t/bb/setfiles"
+chmod 755 "$t/init" "$t/bb/busybox" "$t/bb/setfiles"
+
+# Loading order is dependency order. They are unpacked here because it costs
+# the guest more to do so at each boot than to read the larger file.
+for module in virtio_blk ext4 virtio_net qemu_fw_cfg; do
+	modprobe -d "$work/root" -S "$version" --show-depends $module
+done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
+	name=$(basename "$file" .xz)
+	xz -dc "$file" >"$t/modules/$name"
+	echo "$name" >>"$t/modules/order"
+done
+
+(cd "$t" && find . | LC_ALL=C sort | "$bb" cpio -o -H newc -R 0:0 2>/dev/null) >"$work/root/boot/initrd"
+rm -rf "$t"

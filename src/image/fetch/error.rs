@@ -1,0 +1,92 @@
+//! Why a download failed.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use url::Url;
+
+use super::super::error::ImageError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("cannot reach \"{}\": {reason}", host(.url))]
+    Connect { url: Url, reason: String },
+    #[error("\"{url}\" answered {status}")]
+    Status { url: Url, status: StatusCode },
+    #[error("\"{url}\" answered with a web page instead of a file")]
+    WebPage { url: Url },
+    #[error("\"{url}\" sent nothing for {} seconds", .after.as_secs())]
+    Stalled { url: Url, after: Duration },
+    #[error("the connection to \"{}\" was cut after {done} bytes: {reason}", host(.url))]
+    Cut { url: Url, done: u64, reason: String },
+    #[error("\"{url}\" changed while it was downloaded")]
+    Changed { url: Url },
+    #[error("\"{url}\" sent more than {limit} bytes, too many for what was asked")]
+    TooLong { url: Url, limit: usize },
+    #[error("cannot prepare for HTTP: {0}")]
+    Client(String),
+    #[error("interrupted")]
+    Cancelled,
+}
+
+impl FetchError {
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Connect { reason, .. } if reason.contains("certificate") => {
+                "Check the host's clock and its CA certificates (on Debian: apt-get install \
+                 ca-certificates)"
+            }
+            Self::Connect { .. } | Self::Stalled { .. } | Self::Cut { .. } => {
+                "Check the network (HTTPS_PROXY names a proxy) and run the command again, or use \
+                 --image debian-local, which needs Debian packages only"
+            }
+            Self::Status { status, .. } if status.is_client_error() => {
+                "Open the URL in a browser: it may have moved, or need a login"
+            }
+            Self::Status { .. } | Self::Changed { .. } => "Run the command again later",
+            Self::WebPage { .. } => {
+                "Open any page in a browser: the network may ask for a login first"
+            }
+            Self::Client(_) => {
+                "Install the host's CA certificates (on Debian: apt-get install ca-certificates)"
+            }
+            Self::TooLong { .. } | Self::Cancelled => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether another try may end better.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Stalled { .. } | Self::Cut { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error()
+                    || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(status)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<FetchError> for ImageError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Cancelled => Self::Cancelled,
+            error => Self::Fetch(error),
+        }
+    }
+}
+
+/// The innermost cause: reqwest's outer layers repeat the URL only.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or(url.as_str())
+}

@@ -1,0 +1,126 @@
+//! The one entry point: a source as typed becomes a base image in the cache.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::machine::config::{Arch, ImagePin};
+use crate::machine::event::Progress;
+
+use super::cache::{Cache, Remembered};
+use super::catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+use super::error::ImageError;
+use super::fetch::Patience;
+use super::source::Source;
+use super::{local, recipe, remote};
+
+/// What the user asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `--image` as typed.
+    pub source: &'a str,
+    /// `--sha256` as typed: of the file as published, before any decompression.
+    pub sha256: Option<&'a str>,
+    pub arch: Arch,
+}
+
+/// What surrounds every image, read from the environment by the caller.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `NSVM_STREAM_URL`: the whole URL of a stream's JSON; http on loopback only.
+    pub stream_url: Option<String>,
+    pub pull: Pull,
+    pub patience: Patience,
+}
+
+/// When to ask a download server whether there is a newer release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// Use the network for nothing.
+    Never,
+    /// Only when the cache has none.
+    #[default]
+    Missing,
+    /// Each time; a server that does not answer only warns when the cache has one.
+    Newer,
+}
+
+/// A base image, verified and in the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    pub pin: ImagePin,
+    pub base: PathBuf,
+    /// The login account the image is made for.
+    pub user: String,
+    pub provisioner: Provisioner,
+}
+
+/// All that the parts below need to know about this one run.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub cache: &'a Cache,
+    pub settings: &'a Settings,
+    pub arch: Arch,
+    pub progress: &'a dyn Progress,
+    pub cancel: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// `Err(Cancelled)` once the user has given up.
+    pub fn go_on(&self) -> Result<(), ImageError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Gets the image that is wanted into the cache, unless it is there.
+///
+/// Blocks for as long as a download or a build takes; `cancel` ends it within
+/// about a second and leaves nothing but a resumable download.
+pub fn prepare(
+    cache: &Cache,
+    wanted: &Wanted<'_>,
+    settings: &Settings,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<Prepared, ImageError> {
+    let source = Source::parse(wanted.source, wanted.sha256, Catalog::embedded())?;
+    let job = Job { cache, settings, arch: wanted.arch, progress, cancel };
+    let found = match &source {
+        Source::Empty => local::empty(&job)?,
+        Source::Path { path, sha256 } => local::file(&job, path, sha256.as_deref())?,
+        Source::Url { url, sha256 } => remote::url(&job, url, sha256)?,
+        Source::Named { entry, stream } => named(&job, entry, stream.as_deref())?,
+    };
+    Ok(prepared(&job, &source, found))
+}
+
+fn named(job: &Job<'_>, entry: &Entry, stream: Option<&str>) -> Result<Remembered, ImageError> {
+    if !entry.arches.contains(&job.arch) {
+        let have: Vec<&str> = entry.arches.iter().map(|arch| arch.name()).collect();
+        let (image, have) = (entry.name.clone(), have.join(", "));
+        return Err(ImageError::NoArch { image, arch: job.arch, have });
+    }
+    match &entry.kind {
+        Kind::FcosStream { url, streams } => {
+            let stream = stream.unwrap_or(&streams[0]);
+            remote::fcos(job, &entry.name, url, stream)
+        }
+        Kind::Recipe => recipe::image(job, &entry.name),
+    }
+}
+
+fn prepared(job: &Job<'_>, source: &Source<'_>, found: Remembered) -> Prepared {
+    let (user, provisioner) = match source {
+        Source::Named { entry, .. } => (entry.user.clone(), entry.provisioner),
+        _ => (DEFAULT_USER.to_owned(), Provisioner::Auto),
+    };
+    let pin = ImagePin {
+        source: source.spelling(),
+        stream: found.stream,
+        release: found.release,
+        arch: job.arch,
+        sha256: found.sha256,
+        format: found.format,
+        virtual_size: found.virtual_size,
+    };
+    Prepared { base: job.cache.base_path(&pin), pin, user, provisioner }
+}

@@ -1,0 +1,153 @@
+//! What `--image` means: a name of the catalog, a path, or a URL.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::catalog::{Catalog, Entry};
+use super::error::ImageError;
+
+/// A source that has been understood; nothing was touched yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source<'a> {
+    /// `/dev/null`: a disk without sectors, which cannot boot.
+    Empty,
+    Named {
+        entry: &'a Entry,
+        stream: Option<String>,
+    },
+    /// Absolute. The digest is lower-case hex.
+    Path {
+        path: PathBuf,
+        sha256: Option<String>,
+    },
+    Url {
+        url: Url,
+        sha256: String,
+    },
+}
+
+impl<'a> Source<'a> {
+    /// Understands `--image` and `--sha256`. A text without a path separator
+    /// is a name of the catalog first and a file second.
+    pub fn parse(
+        text: &str,
+        sha256: Option<&str>,
+        catalog: &'a Catalog,
+    ) -> Result<Self, ImageError> {
+        let sha256 = sha256.map(digest).transpose()?;
+        if let Some((scheme, _)) = text.split_once("://") {
+            return from_url(text, scheme, sha256);
+        }
+        let has_separator = text.contains(std::path::is_separator);
+        let (name, stream) = match text.split_once(':') {
+            Some((name, stream)) => (name, Some(stream)),
+            None => (text, None),
+        };
+        match catalog.find(name).filter(|_| !has_separator) {
+            Some(_) if sha256.is_some() => Err(ImageError::DigestUnused(text.to_owned())),
+            Some(entry) => named(entry, stream),
+            None if has_separator || Path::new(text).exists() => from_path(text.into(), sha256),
+            None => Err(unknown(text, catalog)),
+        }
+    }
+
+    /// The source in full, for the machine config: it means the same anywhere.
+    pub fn spelling(&self) -> String {
+        match self {
+            Self::Empty => "/dev/null".to_owned(),
+            Self::Named { entry, stream } => match stream.as_ref().or(entry.streams().first()) {
+                Some(stream) => format!("{}:{stream}", entry.name),
+                None => entry.name.clone(),
+            },
+            Self::Path { path, .. } => path.display().to_string(),
+            Self::Url { url, .. } => url.to_string(),
+        }
+    }
+}
+
+fn named<'a>(entry: &'a Entry, stream: Option<&str>) -> Result<Source<'a>, ImageError> {
+    let known = |stream: &&str| entry.streams().iter().any(|known| known == stream);
+    match stream {
+        Some(stream) if !known(&stream) => Err(ImageError::UnknownStream {
+            image: entry.name.clone(),
+            stream: stream.to_owned(),
+            known: match entry.streams() {
+                [] => "none".to_owned(),
+                streams => streams.join(", "),
+            },
+        }),
+        stream => Ok(Source::Named { entry, stream: stream.map(str::to_owned) }),
+    }
+}
+
+fn from_path<'a>(path: PathBuf, sha256: Option<String>) -> Result<Source<'a>, ImageError> {
+    if path == Path::new("/dev/null") {
+        return Ok(Source::Empty);
+    }
+    let absolute = std::path::absolute(&path);
+    let path = absolute.map_err(|source| ImageError::Read { path, source })?;
+    Ok(Source::Path { path, sha256 })
+}
+
+fn from_url<'a>(
+    text: &str,
+    scheme: &str,
+    sha256: Option<String>,
+) -> Result<Source<'a>, ImageError> {
+    let refused = |reason: String| ImageError::Url { url: text.to_owned(), reason };
+    let url = Url::parse(text).map_err(|e| refused(e.to_string()))?;
+    match (url.scheme(), sha256) {
+        ("file", sha256) => {
+            let path = url.to_file_path();
+            from_path(path.map_err(|()| refused("it names no file of this host".into()))?, sha256)
+        }
+        ("http" | "https", Some(sha256)) => Ok(Source::Url { url, sha256 }),
+        ("http" | "https", None) => Err(ImageError::NeedsDigest { url: text.to_owned() }),
+        _ => Err(refused(format!("\"{scheme}\" is not one of https, http, file"))),
+    }
+}
+
+/// 64 hexadecimal digits, with or without `sha256:` before them.
+fn digest(text: &str) -> Result<String, ImageError> {
+    let digits = text.trim().strip_prefix("sha256:").unwrap_or(text.trim());
+    if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(digits.to_ascii_lowercase())
+    } else {
+        Err(ImageError::BadDigest(text.to_owned()))
+    }
+}
+
+fn unknown(text: &str, catalog: &Catalog) -> ImageError {
+    let name = text.split(':').next().unwrap_or(text);
+    let names = catalog.images.iter().map(|entry| entry.name.as_str());
+    ImageError::Unknown {
+        name: text.to_owned(),
+        known: catalog.spellings(),
+        nearest: nearest(name, names).map(str::to_owned),
+    }
+}
+
+/// The name that was probably meant: one that begins so, or a few typing
+/// mistakes away.
+fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let begins = |name: &&str| text.len() >= 3 && name.starts_with(text);
+    names.clone().find(begins).or_else(|| {
+        let (distance, name) = names.map(|name| (distance(text, name), name)).min()?;
+        (distance <= name.len() / 4).then_some(name)
+    })
+}
+
+/// Levenshtein distance in bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
