@@ -1,4 +1,17 @@
-//! (being written)
+//! Use cases: what the verbs do, without parsing or printing.
 
+pub mod context;
+pub mod init;
+pub mod inspect;
+pub mod list;
+pub mod logs;
+pub mod refusal;
+pub mod remove;
+pub mod run;
 pub mod session;
+pub mod start;
+pub mod stop;
 pub mod terminal;
+
+pub use context::Context;
+pub use refusal::Refusal;

@@ -1,3 +1,148 @@
-//! (being written)
+//! The command line: what can be typed, what is printed, exit codes, the
+//! environment. Verbs are one file each.
 
+pub mod environment;
+pub mod interrupt;
+pub mod machine;
 pub mod namespace;
+pub mod printer;
+pub mod report;
+pub mod run;
+pub mod supervise;
+pub mod table;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::machine::name::{DEFAULT, MachineName};
+use namespace::verdict::{OURS, Wording};
+use namespace::{ExecArgs, UnshareArgs};
+
+/// Linux namespaces for hosts that have none
+///
+/// nsvm keeps small Linux machines and runs namespace commands in them as if
+/// they were local.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nsvm",
+    bin_name = "nsvm",
+    version,
+    max_term_width = 80,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  \
+        nsvm machine init --now\n  \
+        nsvm unshare --user --pid --map-root-user --mount-proc --fork bash"
+)]
+struct Cli {
+    /// The machine that namespace commands run in
+    #[arg(long, value_name = "NAME", env = "NSVM_MACHINE", default_value = DEFAULT)]
+    machine: MachineName,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Manage the virtual machines
+    Machine(machine::MachineArgs),
+    Unshare(UnshareArgs),
+    Exec(ExecArgs),
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
+}
+
+/// Parses, runs, and turns the result into an exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = Cli::command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
+    match parsed {
+        Ok(cli) => ExitCode::from(dispatch(cli)),
+        Err(e) => ExitCode::from(not_understood(&e, &args)),
+    }
+}
+
+fn dispatch(cli: Cli) -> u8 {
+    let result = match cli.verb {
+        Verb::Machine(args) => machine::run(args),
+        Verb::Unshare(args) => return run::unshare(&cli.machine, &args),
+        Verb::Exec(args) => return run::exec(&cli.machine, &args),
+        Verb::Supervise(args) => supervise::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            report::error(&e);
+            OURS
+        }
+    }
+}
+
+/// Help and version are no errors; the rest is worded as the verb's users
+/// expect it.
+fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return 0;
+    }
+    // Options before the verb are few: `--machine NAME` or `--machine=NAME`.
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    while let Some(word) = words.next() {
+        match word {
+            "--machine" => drop(words.next()),
+            "unshare" => {
+                let text = namespace::usage::getopt_wording(error, "nsvm unshare");
+                eprintln!("unshare: {text}");
+                return Wording::Unshare.usage_code();
+            }
+            _ if word.starts_with('-') => {}
+            _ => break,
+        }
+    }
+    report::usage(error);
+    OURS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_shown_verb_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            if command.is_hide_set() {
+                return;
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let leaf = !command.has_subcommands();
+            assert!(!leaf || help.contains("Example"), "{path} has no example");
+            for sub in command.get_subcommands() {
+                check(sub, &format!("{path} {}", sub.get_name()));
+            }
+        }
+        check(&Cli::command(), "nsvm");
+    }
+
+    #[test]
+    fn help_fits_eighty_columns() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            let long = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(long, None, "in the help of {}", command.get_name());
+            let names: Vec<_> =
+                command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+            for name in names {
+                check(command.find_subcommand_mut(&name).unwrap());
+            }
+        }
+        let mut command = Cli::command().term_width(80);
+        command.build();
+        check(&mut command);
+    }
+}

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -161,4 +161,62 @@ pub fn boot_id() -> Option<String> {
         .ok()
         .and_then(|out| String::from_utf8(out.stdout).ok());
     id.map(|id| id.trim().to_owned())
+}
+
+/// Prepares a child that shall outlive this process: it leaves the session
+/// itself, as its first act.
+pub fn detach(_: &mut Command) {}
+
+/// Closes what a careless parent let us inherit beyond the three standard
+/// streams, lest its pipes stay open as long as we live. For the very start
+/// of `main`, before anything else is open.
+#[allow(unsafe_code)]
+pub fn close_inherited_files() {
+    let Ok(entries) = fs::read_dir("/dev/fd") else { return };
+    let open: Vec<i32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for fd in open {
+        // SAFETY: nothing in this process owns a file yet. The listing above
+        // named itself too and is closed by now, which the first call tells.
+        unsafe {
+            if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(fd)).is_ok() {
+                rustix::io::close(fd);
+            }
+        }
+    }
+}
+
+/// Kills the process `pid` if `argument` is among its arguments, and waits
+/// for its end; `false` when it is not that process.
+pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> {
+    let has_argument = || process_arguments(pid).is_some_and(|args| args.contains(argument));
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(false);
+    };
+    if !has_argument() {
+        return Ok(false);
+    }
+    rustix::process::kill_process(process, Signal::KILL)?;
+    for _ in 0..100 {
+        if !has_argument() {
+            return Ok(true);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+#[cfg(target_os = "linux")]
+fn process_arguments(pid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_arguments(pid: u32) -> Option<String> {
+    let pid = pid.to_string();
+    let out = Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]).output().ok()?;
+    Some(String::from_utf8_lossy(&out.stdout).into_owned())
 }

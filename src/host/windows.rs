@@ -94,3 +94,19 @@ pub fn disk_space(_: &Path) -> io::Result<(u64, u64)> {
 pub fn boot_id() -> Option<String> {
     None
 }
+
+/// Prepares a child that shall outlive this process and its console.
+pub fn detach(command: &mut std::process::Command) {
+    use std::os::windows::process::CommandExt;
+    const DETACHED_PROCESS: u32 = 0x8;
+    const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
+    command.creation_flags(DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP);
+}
+
+/// Handles are inherited only where a program asks for it.
+pub fn close_inherited_files() {}
+
+/// Not offered: without the arguments of a process nothing proves which it is.
+pub fn kill_process_with_argument(_: u32, _: &str) -> io::Result<bool> {
+    Ok(false)
+}

@@ -15,5 +15,6 @@ pub mod port;
 pub mod probe;
 pub mod process;
 pub mod qmp;
+pub mod ready;
 pub mod tail;
 pub mod version;

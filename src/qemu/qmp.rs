@@ -178,7 +178,7 @@ impl Drop for Qmp {
     }
 }
 
-fn open(path: &Path) -> io::Result<Socket> {
+pub(super) fn open(path: &Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket)

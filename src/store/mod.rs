@@ -208,18 +208,27 @@ impl Store {
 
     /// Removes whatever is there of a machine; the caller holds its lock.
     pub fn remove_files(&self, name: &MachineName) -> Result<(), StoreError> {
-        for path in self.files_of(name) {
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            match removed {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("removing", &path)(e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        remove_all(&self.files_of(name))
     }
+
+    /// The same, but for one file that stays.
+    pub fn remove_files_except(&self, name: &MachineName, kept: &Path) -> Result<(), StoreError> {
+        let files: Vec<_> = self.files_of(name).into_iter().filter(|path| path != kept).collect();
+        remove_all(&files)
+    }
+}
+
+fn remove_all(paths: &[PathBuf]) -> Result<(), StoreError> {
+    for path in paths {
+        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("removing", path)(e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<MachineConfig, StoreError> {

@@ -41,6 +41,6 @@ impl Host<'static> {
 }
 
 /// The exact bytes of an argument. (On Windows: UTF-8 of what was typed.)
-fn bytes(text: &OsStr) -> Bytes {
+pub fn bytes(text: &OsStr) -> Bytes {
     Bytes::from(text.as_encoded_bytes().to_vec())
 }

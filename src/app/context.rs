@@ -1,0 +1,71 @@
+//! What every use case needs to know about its surroundings. Filled in by the
+//! command line, which alone reads the environment.
+
+use std::path::{Path, PathBuf};
+
+use crate::machine::config::Arch;
+use crate::store::Store;
+
+use super::Refusal;
+
+/// Directories and the few settings that come from the environment.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub store: Store,
+    /// This program, to start supervisors with.
+    pub program: PathBuf,
+    /// A QEMU to use instead of the one found.
+    pub qemu: Option<PathBuf>,
+    /// An agent to install instead of the one shipped with this program.
+    pub agent: Option<PathBuf>,
+    /// Whole URL of the Fedora CoreOS stream metadata.
+    pub stream_url: Option<String>,
+}
+
+impl Context {
+    /// The agent for guests of `arch`: beside this program, or where a
+    /// package puts it.
+    pub fn agent_for(&self, arch: Arch) -> Result<PathBuf, Refusal> {
+        if let Some(path) = &self.agent {
+            return Ok(path.clone());
+        }
+        let candidates = agent_places(&self.program, arch);
+        let found = candidates.iter().find(|path| path.is_file()).cloned();
+        found.ok_or_else(|| {
+            let places: Vec<_> = candidates.iter().map(|p| p.display().to_string()).collect();
+            Refusal::new(format!(
+                "the guest agent for {} is missing (looked for {})",
+                arch.name(),
+                places.join(", ")
+            ))
+            .hint("Build it with `make build`, or reinstall nsvm")
+        })
+    }
+}
+
+/// Where the agent may be: the exact architecture first, the plain name only
+/// for guests like the host.
+fn agent_places(program: &Path, arch: Arch) -> Vec<PathBuf> {
+    let dir = program.parent().unwrap_or(Path::new("."));
+    let exact = format!("nsvm-agent-{}", arch.name());
+    let mut places = vec![dir.join(&exact), dir.join("../libexec/nsvm").join(&exact)];
+    if arch == Arch::host() {
+        places.push(dir.join("nsvm-agent"));
+        places.push(dir.join("../libexec/nsvm/nsvm-agent"));
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_of_another_architecture_never_gets_the_plain_agent() {
+        let other = if Arch::host() == Arch::X86_64 { Arch::Aarch64 } else { Arch::X86_64 };
+        let places = agent_places(Path::new("/opt/bin/nsvm"), other);
+        assert!(places.iter().all(|path| path.to_string_lossy().ends_with(other.name())));
+        let own = agent_places(Path::new("/opt/bin/nsvm"), Arch::host());
+        assert!(own.contains(&PathBuf::from("/opt/bin/nsvm-agent")));
+    }
+}

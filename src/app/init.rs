@@ -1,0 +1,278 @@
+//! Making a machine: check, get the image, write everything, commit.
+//!
+//! The config file is written last, and it is what makes a machine exist: a
+//! crash before that leaves only litter that the next init of the name sweeps.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::{Context, Refusal};
+use crate::fs::{Access, create_dir_owner_only, write_atomic};
+use crate::host;
+use crate::image::{self, Prepared, Wanted};
+use crate::machine::config::{Arch, MachineConfig, Provisioning, Resources, SshConfig, VERSION};
+use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
+use crate::machine::units::{GiB, MiB, human_bytes};
+use crate::provision::guest::Guest;
+use crate::provision::{ignition, keys};
+use crate::qemu::port::free_port;
+use crate::store::{History, StoreError};
+
+/// Less than this no known image boots in.
+const MIN_MEMORY: MiB = MiB(256);
+
+/// qcow2 and ext4 both end here or soon after.
+const MAX_DISK: GiB = GiB(16 * 1024);
+
+/// What the user wants, defaults filled in.
+#[derive(Debug, Clone)]
+pub struct InitRequest {
+    pub name: MachineName,
+    pub cpus: u32,
+    pub memory: MiB,
+    pub disk_size: GiB,
+    pub image: String,
+    pub sha256: Option<String>,
+    pub arch: Arch,
+    /// The user's own Ignition config, handed to the guest byte for byte.
+    pub ignition: Option<PathBuf>,
+    /// `None`: what the image's catalog entry says.
+    pub username: Option<String>,
+    pub rootful: bool,
+}
+
+/// Creates the machine. When it fails or `interrupted` is set, nothing of it
+/// is left behind.
+pub fn init(
+    context: &Context,
+    request: &InitRequest,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<MachineConfig> {
+    check_resources(request, host::cpus(), host::memory_bytes())?;
+    let own_ignition = request.ignition.as_ref().map(read_ignition).transpose()?;
+    let _lock = context.store.lock(&request.name)?;
+    if context.store.exists(&request.name) {
+        return Err(StoreError::Exists(request.name.clone()).into());
+    }
+    let prepared = prepare_image(context, request, progress, interrupted)?;
+    check_disk(context, request.disk_size, &prepared, progress)?;
+    sweep(context, &request.name)?;
+    let made = make(context, request, &prepared, own_ignition, interrupted);
+    if made.is_err() {
+        sweep(context, &request.name)?;
+    }
+    made
+}
+
+/// Litter of an init that was killed. The caller holds the lock, whose file
+/// must stay.
+fn sweep(context: &Context, name: &MachineName) -> Result<(), StoreError> {
+    let lock = context.store.paths(name).lock();
+    context.store.remove_files_except(name, &lock)
+}
+
+fn check_resources(
+    request: &InitRequest,
+    host_cpus: u32,
+    host_memory: Option<u64>,
+) -> Result<(), Refusal> {
+    if request.cpus == 0 || request.cpus > host_cpus {
+        let text =
+            format!("cannot give the machine {} CPUs: this host has {host_cpus}", request.cpus);
+        return Err(Refusal::new(text).hint(format!("Use --cpus 1 to --cpus {host_cpus}")));
+    }
+    if request.memory < MIN_MEMORY {
+        let text = format!("{} MiB of memory are too little for a guest", request.memory.0);
+        return Err(Refusal::new(text).hint(format!("Use --memory {} or more", MIN_MEMORY.0)));
+    }
+    if let Some(total) = host_memory.filter(|total| request.memory.bytes() > *total) {
+        let text = format!(
+            "{} MiB of memory are more than this host has ({})",
+            request.memory.0,
+            human_bytes(total)
+        );
+        return Err(Refusal::new(text).hint(format!("Use --memory {} or less", total >> 20)));
+    }
+    if request.disk_size > MAX_DISK || request.disk_size.0 == 0 {
+        let text = format!("a disk of {} GiB is not possible", request.disk_size.0);
+        return Err(Refusal::new(text).hint(format!("Use --disk-size 1 to {}", MAX_DISK.0)));
+    }
+    Ok(())
+}
+
+fn read_ignition(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
+    fs::read(path).map_err(|e| {
+        Refusal::new(format!("cannot read the Ignition file \"{}\": {e}", path.display()))
+            .hint("Give --ignition-path a file you can read")
+    })
+}
+
+fn prepare_image(
+    context: &Context,
+    request: &InitRequest,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<Prepared> {
+    let cache = image::Cache::open(&context.store.dirs().cache)?;
+    let wanted =
+        Wanted { source: &request.image, sha256: request.sha256.as_deref(), arch: request.arch };
+    let settings =
+        image::Settings { stream_url: context.stream_url.clone(), ..image::Settings::default() };
+    Ok(image::prepare(&cache, &wanted, &settings, progress, interrupted)?)
+}
+
+/// The overlay starts small and grows: only what can never fit is refused.
+fn check_disk(
+    context: &Context,
+    size: GiB,
+    prepared: &Prepared,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    let needed = prepared.pin.virtual_size;
+    if size.bytes() < needed {
+        let text = format!(
+            "a disk of {} GiB is smaller than the image, which has {}",
+            size.0,
+            human_bytes(needed)
+        );
+        let least = needed.div_ceil(GiB(1).bytes());
+        return Err(Refusal::new(text).hint(format!("Use --disk-size {least} or more")).into());
+    }
+    let data = &context.store.dirs().data;
+    fs::create_dir_all(data).with_context(|| format!("creating \"{}\"", data.display()))?;
+    let Ok((free, total)) = host::disk_space(data) else { return Ok(()) };
+    if size.bytes() > total {
+        let text = format!(
+            "a disk of {} GiB can never fit on the file system of \"{}\" ({})",
+            size.0,
+            data.display(),
+            human_bytes(total)
+        );
+        return Err(Refusal::new(text).hint("Use a smaller --disk-size").into());
+    }
+    if size.bytes() > free {
+        progress.warn(format!(
+            "the disk may grow to {} GiB, but only {} are free now",
+            size.0,
+            human_bytes(free)
+        ));
+    }
+    Ok(())
+}
+
+/// Writes everything of the machine, the config last.
+fn make(
+    context: &Context,
+    request: &InitRequest,
+    prepared: &Prepared,
+    own_ignition: Option<Vec<u8>>,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<MachineConfig> {
+    let paths = context.store.paths(&request.name);
+    let dir = paths.data_dir();
+    create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
+    image::create_overlay(
+        &paths.overlay(),
+        &prepared.base,
+        prepared.pin.format,
+        request.disk_size.bytes(),
+    )?;
+    let username = request.username.clone().unwrap_or_else(|| prepared.user.clone());
+    let comment = format!("nsvm {}", request.name);
+    let user_key = keys::generate(&comment).context("making the user key")?;
+    let host_key = keys::generate(&comment).context("making the host key")?;
+    write(&paths.identity(), user_key.private.as_bytes(), Access::Owner)?;
+    write(&paths.identity_public(), format!("{}\n", user_key.public).as_bytes(), Access::Default)?;
+    let (provisioning, ignition) = match own_ignition {
+        Some(own) => (Provisioning::Own, own),
+        None => {
+            let guest = Guest {
+                hostname: request.name.as_str(),
+                username: &username,
+                authorized_key: &user_key.public,
+                host_key: &host_key,
+            };
+            (Provisioning::Ignition, ignition::render(&guest).into_bytes())
+        }
+    };
+    write(&paths.ignition(), &ignition, Access::Owner)?;
+    let history = History { created: Some(Timestamp::now()), ..History::default() };
+    context.store.save_history(&request.name, &history)?;
+    let pinned = (provisioning != Provisioning::Own).then_some(host_key.public);
+    let config = MachineConfig {
+        version: VERSION,
+        name: request.name.clone(),
+        uuid: uuid::Uuid::new_v4().to_string(),
+        image: prepared.pin.clone(),
+        resources: Resources {
+            cpus: request.cpus,
+            disk_size: request.disk_size,
+            memory: request.memory,
+        },
+        ssh: SshConfig {
+            username,
+            port: free_port(None).context("reserving a port on 127.0.0.1")?,
+            host_key: pinned,
+        },
+        rootful: request.rootful,
+        provisioning,
+        unknown: serde_json::Map::new(),
+    };
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Refusal::new("init was interrupted; nothing of the machine is left").into());
+    }
+    context.store.save(&config)?;
+    Ok(config)
+}
+
+fn write(path: &std::path::Path, bytes: &[u8], access: Access) -> Result<(), StoreError> {
+    write_atomic(path, bytes, access).map_err(crate::store::io_error("writing", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(cpus: u32, memory: u64, disk: u64) -> InitRequest {
+        InitRequest {
+            name: MachineName::default(),
+            cpus,
+            memory: MiB(memory),
+            disk_size: GiB(disk),
+            image: "debian-local".into(),
+            sha256: None,
+            arch: Arch::host(),
+            ignition: None,
+            username: None,
+            rootful: false,
+        }
+    }
+
+    #[test]
+    fn resources_within_the_host_are_accepted() {
+        assert_eq!(check_resources(&request(2, 2048, 100), 2, Some(GiB(2).bytes())), Ok(()));
+        assert_eq!(check_resources(&request(1, 256, 16384), 2, None), Ok(()));
+    }
+
+    #[test]
+    fn each_refusal_names_the_number_and_the_limit() {
+        for (bad, wanted) in [
+            (request(3, 2048, 10), "3 CPUs: this host has 2"),
+            (request(0, 2048, 10), "0 CPUs"),
+            (request(1, 255, 10), "255 MiB"),
+            (request(1, 4096, 10), "more than this host has (2.0 GiB)"),
+            (request(1, 2048, 16385), "16385 GiB"),
+            (request(1, 2048, 0), "0 GiB"),
+        ] {
+            let refused = check_resources(&bad, 2, Some(GiB(2).bytes())).unwrap_err();
+            assert!(refused.message.contains(wanted), "{refused}");
+            assert!(refused.hint.is_some(), "{refused}");
+        }
+    }
+}

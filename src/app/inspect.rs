@@ -1,0 +1,189 @@
+//! What `inspect` shows: podman's keys in podman's order, then ours.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::image::Cache;
+use crate::machine::config::MachineConfig;
+use crate::machine::name::MachineName;
+use crate::store::{History, RunRecord};
+
+/// One machine, as JSON shows it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InspectInfo {
+    pub config_path: PathField,
+    pub config_dir: PathField,
+    pub connection_info: ConnectionInfo,
+    pub created: String,
+    pub image: ImageInfo,
+    pub last_up: String,
+    pub name: String,
+    pub resources: ResourceInfo,
+    #[serde(rename = "SSHConfig")]
+    pub ssh_config: SshInfo,
+    pub state: &'static str,
+    pub user_mode_networking: bool,
+    pub rootful: bool,
+    pub accelerator: Value,
+    pub mounts: Vec<Value>,
+    pub ports: Vec<Value>,
+    pub agent: AgentInfo,
+}
+
+/// podman wraps paths in an object.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PathField {
+    pub path: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ConnectionInfo {
+    pub podman_socket: Option<PathField>,
+    pub podman_pipe: Option<PathField>,
+    pub control_socket: PathField,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageInfo {
+    pub ignition_file_path: PathField,
+    pub image_stream: String,
+    /// The machine's overlay.
+    pub image_path: PathField,
+    pub base_path: PathField,
+    pub release: String,
+    #[serde(rename = "SHA256")]
+    pub sha256: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ResourceInfo {
+    #[serde(rename = "CPUs")]
+    pub cpus: u32,
+    /// GiB.
+    pub disk_size: u64,
+    /// MiB.
+    pub memory: u64,
+    /// MiB.
+    pub swap: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SshInfo {
+    pub identity_path: String,
+    pub port: u16,
+    pub remote_username: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AgentInfo {
+    pub version: String,
+    pub ready: bool,
+}
+
+/// podman's way to say "never".
+pub const NEVER: &str = "0001-01-01T00:00:00Z";
+
+pub fn inspect(context: &Context, name: &MachineName) -> anyhow::Result<InspectInfo> {
+    let config = context.store.load(name)?;
+    let state = context.store.status(name).word();
+    let run = context.store.run_record(name).filter(|_| state != "stopped");
+    let history = context.store.history(name);
+    let base = Cache::open(&context.store.dirs().cache)?.base_path(&config.image);
+    Ok(describe(context, &config, state, run.as_ref(), &history, base))
+}
+
+fn describe(
+    context: &Context,
+    config: &MachineConfig,
+    state: &'static str,
+    run: Option<&RunRecord>,
+    history: &History,
+    base: PathBuf,
+) -> InspectInfo {
+    let paths = context.store.paths(&config.name);
+    let path = |path: PathBuf| PathField { path: path.display().to_string() };
+    let agent = run.and_then(|run| run.agent.as_ref());
+    InspectInfo {
+        config_path: path(paths.config()),
+        config_dir: path(paths.config_dir()),
+        connection_info: ConnectionInfo {
+            podman_socket: None,
+            podman_pipe: None,
+            control_socket: path(paths.control_socket()),
+        },
+        created: time(history.created),
+        image: ImageInfo {
+            ignition_file_path: path(paths.ignition()),
+            image_stream: config
+                .image
+                .stream
+                .clone()
+                .unwrap_or_else(|| config.image.source.clone()),
+            image_path: path(paths.overlay()),
+            base_path: path(base),
+            release: config.image.release.clone().unwrap_or_default(),
+            sha256: config.image.sha256.clone(),
+        },
+        last_up: time(history.last_up),
+        name: config.name.to_string(),
+        resources: ResourceInfo {
+            cpus: config.resources.cpus,
+            disk_size: config.resources.disk_size.0,
+            memory: config.resources.memory.0,
+            swap: 0,
+        },
+        ssh_config: SshInfo {
+            identity_path: paths.identity().display().to_string(),
+            port: ssh_port(config, run, history),
+            remote_username: config.ssh.username.clone(),
+        },
+        state,
+        user_mode_networking: true,
+        rootful: config.rootful,
+        accelerator: run.map_or_else(no_accelerator, |run| run.accelerator.clone()),
+        mounts: Vec::new(),
+        ports: Vec::new(),
+        agent: AgentInfo {
+            version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
+            ready: agent.is_some() && state == "running",
+        },
+    }
+}
+
+/// A machine that does not run uses none.
+fn no_accelerator() -> Value {
+    json!({ "InUse": null, "Rejected": [] })
+}
+
+/// The port of this run, else of the last one, else the reserved one.
+pub fn ssh_port(config: &MachineConfig, run: Option<&RunRecord>, history: &History) -> u16 {
+    run.map(|run| run.ssh_port).or(history.ssh_port).unwrap_or(config.ssh.port)
+}
+
+/// RFC 3339 with nanoseconds.
+pub fn time(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| NEVER.to_owned(), |time| format!("{time:.9}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_nanoseconds_and_never_is_podmans() {
+        let when = Timestamp::from_nanosecond(1_700_000_000_120_000_000).unwrap();
+        assert_eq!(time(Some(when)), "2023-11-14T22:13:20.120000000Z");
+        assert_eq!(time(None), NEVER);
+    }
+}

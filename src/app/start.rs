@@ -1,0 +1,149 @@
+//! Starting a machine: a detached supervisor does it, we follow its progress.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+
+use super::{Context, Refusal};
+use crate::control::client::Client;
+use crate::control::message::{Reply, Request};
+use crate::fs::create_dir_owner_only;
+use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
+use crate::machine::status::Status;
+
+/// What a start shall be like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartRequest {
+    /// Bounds the whole start; by default it depends on the accelerator.
+    pub timeout: Option<Duration>,
+}
+
+/// Starts the machine and returns when it runs. A start that somebody else
+/// began is joined. `interrupted` undoes it.
+pub fn start(
+    context: &Context,
+    name: &MachineName,
+    request: StartRequest,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<()> {
+    let lock = context.store.lock(name)?;
+    context.store.load(name)?;
+    match context.store.status(name) {
+        Status::Starting => progress.note("The machine is being started already: joining in"),
+        Status::Running => return Err(running(name).into()),
+        Status::Suspended | Status::Stopped => spawn_supervisor(context, name, request.timeout)?,
+        Status::Broken { reasons } => {
+            let hint = format!("End it with `nsvm machine stop --force {name}`");
+            return Err(Refusal::new(format!(
+                "unable to start \"{name}\": {}",
+                reasons.join("; ")
+            ))
+            .hint(hint)
+            .into());
+        }
+    }
+    drop(lock);
+    follow(context, name, progress, interrupted)
+}
+
+fn running(name: &MachineName) -> Refusal {
+    Refusal::new(format!("unable to start \"{name}\": already running"))
+}
+
+/// Starts the supervisor and waits until it listens.
+pub fn spawn_supervisor(
+    context: &Context,
+    name: &MachineName,
+    timeout: Option<Duration>,
+) -> anyhow::Result<()> {
+    let paths = context.store.paths(name);
+    create_dir_owner_only(&paths.state_dir())
+        .with_context(|| format!("creating \"{}\"", paths.state_dir().display()))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(paths.supervisor_log())
+        .with_context(|| format!("opening \"{}\"", paths.supervisor_log().display()))?;
+    let mut command = Command::new(&context.program);
+    command.arg("supervise").arg(name.as_str());
+    if let Some(timeout) = timeout {
+        command.arg("--timeout").arg(timeout.as_secs().max(1).to_string());
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    crate::host::detach(&mut command);
+    let child = command
+        .spawn()
+        .with_context(|| format!("starting the supervisor of machine \"{name}\""))?;
+    wait_for_greeting(child)
+}
+
+/// The supervisor's one line: `ready`, or why it cannot be.
+fn wait_for_greeting(mut child: Child) -> anyhow::Result<()> {
+    let stdout = child.stdout.take().ok_or_else(|| anyhow!("the supervisor has no stdout"))?;
+    let mut line = String::new();
+    // Ends at the latest with the supervisor: the pipe is then closed.
+    BufReader::new(stdout).take(64 * 1024).read_line(&mut line)?;
+    if line.trim_end() == GREETING {
+        return Ok(());
+    }
+    let status = child.wait()?;
+    match serde_json::from_str(&line) {
+        Ok(Reply::Failed { message, hint }) => Err(Refusal { message, hint }.into()),
+        _ => Err(anyhow!("the supervisor ended at once ({status})")),
+    }
+}
+
+/// What the supervisor says on stdout once it listens.
+pub const GREETING: &str = "ready";
+
+/// Shows the start's events until it is decided.
+fn follow(
+    context: &Context,
+    name: &MachineName,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<()> {
+    let socket = context.store.paths(name).control_socket();
+    let gone = || {
+        anyhow!(
+            "the supervisor of machine \"{name}\" ended: see `nsvm machine logs --supervisor {name}`"
+        )
+    };
+    let mut client =
+        Client::ask(&socket, &Request::Watch).map_err(|e| anyhow!(e).context(gone()))?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| cancel_when_interrupted(&socket, interrupted, &done));
+        let result = loop {
+            match client.reply() {
+                Ok(Reply::Event { inner }) => progress.event(&inner),
+                Ok(Reply::Done) => break Ok(()),
+                Ok(Reply::Failed { message, hint }) => break Err(Refusal { message, hint }.into()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break Err(gone()),
+                Err(e) => break Err(anyhow!(e).context(gone())),
+            }
+        };
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// A Ctrl-C undoes the start. The flag is set by a signal, which can wake
+/// nobody portably, so it is looked at every 50 ms.
+fn cancel_when_interrupted(socket: &std::path::Path, flag: &AtomicBool, done: &AtomicBool) {
+    while !done.load(Ordering::Relaxed) {
+        if flag.load(Ordering::Relaxed) {
+            if let Ok(mut client) = Client::ask(socket, &Request::Cancel) {
+                let _ = client.reply();
+            }
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,97 @@
+//! Stopping a machine: ask, wait, and only then insist.
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::anyhow;
+
+use super::{Context, Refusal, start};
+use crate::control::client::{Client, nobody_listens};
+use crate::control::message::{Reply, Request};
+use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
+use crate::machine::status::Status;
+
+/// How long a guest may take to shut down, unless told otherwise: systemd
+/// gives a stuck service 90 s.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a stop shall be like.
+#[derive(Debug, Clone, Copy)]
+pub struct StopRequest {
+    /// End the VM without asking the guest.
+    pub force: bool,
+    pub timeout: Duration,
+}
+
+/// Stops the machine; one that is stopped is fine.
+pub fn stop(
+    context: &Context,
+    name: &MachineName,
+    request: StopRequest,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    context.store.load(name)?;
+    match context.store.status(name) {
+        Status::Stopped | Status::Suspended => return Ok(()),
+        Status::Broken { .. } if request.force => return end_lost_vm(context, name),
+        Status::Broken { reasons } => {
+            return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; ")))
+                .hint(format!("End its VM with `nsvm machine stop --force {name}`"))
+                .into());
+        }
+        Status::Starting | Status::Running => {}
+    }
+    match ask(context, name, request) {
+        Ok(client) => await_end(client, name, progress),
+        // The VM lives without a supervisor: a new one finds it.
+        Err(e) if nobody_listens(&e) => {
+            if context.store.status(name) == Status::Stopped {
+                return Ok(());
+            }
+            start::spawn_supervisor(context, name, None)?;
+            await_end(ask(context, name, request)?, name, progress)
+        }
+        Err(e) => Err(anyhow!(e).context(format!("asking the supervisor of \"{name}\" to stop"))),
+    }
+}
+
+fn ask(context: &Context, name: &MachineName, request: StopRequest) -> io::Result<Client> {
+    let timeout_ms = u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX);
+    let request = Request::Stop { force: request.force, timeout_ms };
+    Client::ask(&context.store.paths(name).control_socket(), &request)
+}
+
+fn await_end(
+    mut client: Client,
+    name: &MachineName,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    loop {
+        match client.reply() {
+            Ok(Reply::Event { inner }) => progress.event(&inner),
+            Ok(Reply::Done) => return Ok(()),
+            Ok(Reply::Failed { message, hint }) => return Err(Refusal { message, hint }.into()),
+            Err(e) => return Err(anyhow!(e).context(format!("waiting for \"{name}\" to stop"))),
+        }
+    }
+}
+
+/// The VM's sockets are gone: end the very process that holds its lock.
+fn end_lost_vm(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    let config = context.store.load(name)?;
+    let pid = context.store.run_record(name).map(|run| run.qemu_pid);
+    let ended = match pid {
+        Some(pid) => crate::host::kill_process_with_argument(pid, &config.uuid)?,
+        None => false,
+    };
+    if ended {
+        return Ok(());
+    }
+    Err(Refusal::new(format!("the VM of machine \"{name}\" cannot be identified for certain"))
+        .hint(format!(
+            "End the QEMU process that has \"-uuid {}\" among its arguments",
+            config.uuid
+        ))
+        .into())
+}

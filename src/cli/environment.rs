@@ -1,0 +1,94 @@
+//! Everything that is read from the environment, in one place.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use directories::ProjectDirs;
+
+use crate::app::{Context, Refusal};
+use crate::host;
+use crate::machine::paths::{Dirs, sockets_fit};
+use crate::store::Store;
+
+/// The surroundings of this run.
+///
+/// `NSVM_HOME` puts everything below one directory; `NSVM_IMAGE_CACHE` names
+/// the cache of base images; `NSVM_QEMU`, `NSVM_AGENT` and `NSVM_STREAM_URL`
+/// override what would be found.
+pub fn context() -> anyhow::Result<Context> {
+    let dirs = dirs()?;
+    create_runtime(&dirs)?;
+    Ok(Context {
+        store: Store::new(dirs),
+        program: env::current_exe().context("finding this program's own path")?,
+        qemu: path("NSVM_QEMU"),
+        agent: path("NSVM_AGENT"),
+        stream_url: env::var("NSVM_STREAM_URL").ok().filter(|url| !url.is_empty()),
+    })
+}
+
+/// An absolute path from a variable that is set to something.
+fn path(variable: &str) -> Option<PathBuf> {
+    let value = env::var_os(variable).filter(|value| !value.is_empty())?;
+    Some(std::path::absolute(&value).unwrap_or_else(|_| value.into()))
+}
+
+fn dirs() -> anyhow::Result<Dirs> {
+    if let Some(home) = path("NSVM_HOME") {
+        let cache = path("NSVM_IMAGE_CACHE").unwrap_or_else(|| home.join("cache/images"));
+        let runtime = runtime(&home.join("state"));
+        return Ok(Dirs::below(&home, cache, runtime));
+    }
+    let project = ProjectDirs::from("", "", "nsvm").ok_or_else(|| {
+        Refusal::new("cannot tell where this user's files belong: there is no home directory")
+            .hint("Set HOME, or NSVM_HOME to a directory for nsvm's files")
+    })?;
+    // Only Linux tells state from data.
+    let state = project.state_dir().unwrap_or(project.data_local_dir()).to_owned();
+    Ok(Dirs {
+        config: project.config_dir().to_owned(),
+        data: project.data_dir().join("machines"),
+        cache: path("NSVM_IMAGE_CACHE").unwrap_or_else(|| project.cache_dir().join("images")),
+        runtime: runtime(&state),
+        state,
+    })
+}
+
+/// Below the state directory while sockets fit there, else a short path that
+/// only depends on it.
+fn runtime(state: &Path) -> PathBuf {
+    let below = state.join("run");
+    if sockets_fit(&below) { below } else { host::short_runtime_dir(&tag(state)) }
+}
+
+/// Tells the runtime directories of different homes apart.
+fn tag(state: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(state.as_os_str().as_encoded_bytes());
+    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A runtime directory below /tmp must be ours before anything trusts it.
+fn create_runtime(dirs: &Dirs) -> anyhow::Result<()> {
+    if dirs.runtime.starts_with(&dirs.state) {
+        return Ok(());
+    }
+    host::create_private_dir(&dirs.runtime)
+        .with_context(|| format!("creating the runtime directory \"{}\"", dirs.runtime.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_state_directory_gets_a_short_runtime_directory() {
+        let deep = PathBuf::from("/h".repeat(60));
+        let short = runtime(&deep);
+        assert!(sockets_fit(&short), "{}", short.display());
+        assert_eq!(short, runtime(&deep));
+        assert_ne!(short, runtime(&deep.join("other")));
+        assert_eq!(runtime(Path::new("/home/a/state")), Path::new("/home/a/state/run"));
+    }
+}

@@ -1,0 +1,95 @@
+//! `nsvm machine init`
+
+use std::path::PathBuf;
+
+use crate::app::init::{InitRequest, init};
+use crate::app::start::{StartRequest, start};
+use crate::cli::printer::{Printer, Verbosity};
+use crate::cli::{environment, interrupt};
+use crate::host;
+use crate::machine::config::Arch;
+use crate::machine::event::Progress;
+use crate::machine::units::{GiB, MiB};
+
+/// Make a new machine
+///
+/// Gets and verifies the image, makes the machine's disk, keys and
+/// provisioning. Nothing is started unless --now is given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nsvm machine init --cpus 2 --memory 4096 --disk-size 40 work")]
+pub struct InitArgs {
+    #[command(flatten)]
+    which: super::Which,
+    /// Number of CPUs [default: half of the host's]
+    #[arg(long)]
+    cpus: Option<u32>,
+    /// Memory in MiB
+    #[arg(short, long, value_name = "MiB", default_value_t = 2048)]
+    memory: u64,
+    /// Size of the disk in GiB; it takes space only as it fills
+    #[arg(long, value_name = "GiB", default_value_t = 100)]
+    disk_size: u64,
+    /// What to boot: a known image, the path of a disk image, or a URL
+    #[arg(long, default_value = "fedora-coreos:stable")]
+    image: String,
+    /// SHA-256 that the image must have (needed for a URL)
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    /// Your own Ignition file, used byte for byte instead of nsvm's
+    #[arg(long, value_name = "FILE")]
+    ignition_path: Option<PathBuf>,
+    /// Architecture of the guest: x86_64 or aarch64 [default: the host's]
+    #[arg(long)]
+    arch: Option<Arch>,
+    /// The user in the guest [default: what the image is made for]
+    #[arg(long)]
+    username: Option<String>,
+    /// Make root the user that commands run as
+    #[arg(long)]
+    rootful: bool,
+    /// Start the machine when it is made
+    #[arg(long)]
+    now: bool,
+    /// Print only the result
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl InitArgs {
+    /// Fills in the defaults that depend on this host.
+    fn resolve(self) -> InitRequest {
+        InitRequest {
+            name: self.which.name,
+            cpus: self.cpus.unwrap_or_else(|| (host::cpus() / 2).max(1)),
+            memory: MiB(self.memory),
+            disk_size: GiB(self.disk_size),
+            image: self.image,
+            sha256: self.sha256,
+            arch: self.arch.unwrap_or_else(Arch::host),
+            ignition: self.ignition_path,
+            username: self.username,
+            rootful: self.rootful,
+        }
+    }
+}
+
+pub fn run(args: InitArgs) -> anyhow::Result<u8> {
+    let context = environment::context()?;
+    let interrupted = interrupt::flag();
+    let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let printer = Printer::new(verbosity);
+    let now = args.now;
+    let request = args.resolve();
+    let config = init(&context, &request, &printer, &interrupted)?;
+    let name = &config.name;
+    if !now {
+        println!("Machine init complete");
+        (&printer as &dyn Progress)
+            .note(format!("To start your machine run:\n\n\tnsvm machine start {name}\n"));
+        return Ok(0);
+    }
+    println!("Machine init complete");
+    start(&context, name, StartRequest::default(), &printer, &interrupted)?;
+    println!("Machine \"{name}\" started successfully");
+    Ok(0)
+}

@@ -1,0 +1,47 @@
+//! `nsvm machine rm`
+
+use std::io::{self, BufRead, Write};
+
+use crate::app::remove::{RemoveRequest, plan, remove};
+use crate::cli::printer::{Printer, Verbosity};
+use crate::cli::{environment, report};
+
+/// Delete a machine and everything of it
+///
+/// The base image stays in the cache.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nsvm machine rm --force work")]
+pub struct RmArgs {
+    #[command(flatten)]
+    which: super::Which,
+    /// Do not ask, and end the machine first when it runs
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
+    let context = environment::context()?;
+    let name = &args.which.name;
+    let request = RemoveRequest { force: args.force };
+    let files = plan(&context, name, request)?;
+    if !args.force {
+        report::note("The following files will be deleted:\n");
+        for file in files {
+            report::note(&file.display().to_string());
+        }
+        if !confirmed()? {
+            return Ok(0);
+        }
+    }
+    remove(&context, name, request, &Printer::new(Verbosity::Quiet))?;
+    Ok(0)
+}
+
+fn confirmed() -> io::Result<bool> {
+    let mut out = io::stderr();
+    write!(out, "\nAre you sure you want to continue? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

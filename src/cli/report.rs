@@ -1,0 +1,91 @@
+//! Errors for people: what, why, and the way out.
+
+use std::io::{self, Write};
+
+use anstream::eprintln as coloured;
+
+use crate::app::Refusal;
+use crate::image::ImageError;
+use crate::link::LinkError;
+use crate::store::StoreError;
+
+/// Prints `Error: ...` with the chain of causes, then the hint.
+pub fn error(error: &anyhow::Error) {
+    if is_broken_pipe(error) {
+        return;
+    }
+    note(&format!("Error: {error:#}"));
+    if let Some(hint) = hint(error) {
+        note(&format!("Hint: {}", sentence(&hint)));
+    }
+}
+
+/// A usage error, in podman's form.
+pub fn usage(error: &clap::Error) {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    coloured!("Error: {}", text.trim_end());
+}
+
+/// A line on stderr; a closed stderr is nobody's problem.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn sentence(hint: &str) -> String {
+    let end = if hint.ends_with(['.', '!', '?', '"', ')']) { "" } else { "." };
+    format!("{hint}{end}")
+}
+
+/// The first hint in the chain of causes.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refusal.hint.clone();
+        }
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<ImageError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<LinkError>() {
+            return error.hint();
+        }
+        let io = cause.downcast_ref::<io::Error>()?;
+        match io.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Some("Make that place writable, or set NSVM_HOME to one that is".into())
+            }
+            io::ErrorKind::StorageFull => Some("Free some space on that file system".into()),
+            _ => None,
+        }
+    })
+}
+
+/// `nsvm ... | head` closed its end: that is how pipes work.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_hint_is_found_below_contexts() {
+        let refusal = Refusal::new("no").hint("Do that");
+        let error = Err::<(), _>(anyhow::Error::from(refusal)).context("trying").unwrap_err();
+        assert_eq!(hint(&error).as_deref(), Some("Do that"));
+        assert_eq!(format!("{error:#}"), "trying: no");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_error() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_broken_pipe(&anyhow::Error::from(closed).context("writing")));
+    }
+}

@@ -1,0 +1,194 @@
+//! From nothing, or from a VM that lost its supervisor, to a machine that
+//! commands can use. Tells the driver of each thing it gets hold of at once,
+//! so that a cancelled start can be undone completely.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::driver::{Happening, QMP_PATIENCE, Spawned};
+use super::feed::Feed;
+use super::launch::{self, default_timeout};
+use super::lifecycle::Failure;
+use super::readiness::{AGENT, Checks, QEMU, SSHD};
+use crate::app::Context;
+use crate::fs::is_locked;
+use crate::link::{AgentBinary, Link, Target, answers_as_ssh};
+use crate::machine::config::{MachineConfig, Provisioning};
+use crate::qemu::process::own_words;
+use crate::qemu::qmp::{Qmp, QmpError};
+use crate::qemu::ready;
+
+/// The guest's ready signal is cheap; knocking on its port is not, so that
+/// begins only when a guest of ours has been silent for this long.
+const KNOCK_AFTER: Duration = Duration::from_secs(40);
+
+/// How often to knock, and how long to listen for an answer each time.
+const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// QEMU creates its monitor's socket early; adopting a VM takes no longer.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the steps of one start share.
+pub struct BringUp {
+    pub context: Context,
+    pub config: MachineConfig,
+    pub feed: Arc<Feed>,
+    pub timeout: Option<Duration>,
+    pub happenings: mpsc::UnboundedSender<Happening>,
+}
+
+impl BringUp {
+    /// Starts the VM and waits until it is ready. `Ok(None)`: it runs, but
+    /// will never have a link, because its provisioning is the user's own.
+    pub async fn start(self) -> Result<Option<Link>, Failure> {
+        let launched = self.launch().await?;
+        let timeout = self.timeout.unwrap_or(default_timeout(launched.translated));
+        let address = ssh_address(launched.ssh_port);
+        let paths = self.context.store.paths(&self.config.name);
+        let target = target(&self.context, &self.config, launched.ssh_port)?;
+        let table = if target.is_some() { &[QEMU, SSHD, AGENT][..] } else { &[QEMU, SSHD] };
+        let console = paths.serial_log();
+        let mut checks = Checks::new(&self.feed, table, timeout, &console);
+        self.tell(Happening::Spawned(Box::new(launched)));
+        checks.next(self.monitor(&paths.qmp_socket())).await?;
+        let patience = if target.is_some() { KNOCK_AFTER } else { Duration::ZERO };
+        checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
+        let Some((target, agent)) = target else { return Ok(None) };
+        let left = checks.left();
+        checks.next(Link::dial(target, agent, left)).await.map(Some)
+    }
+
+    /// Finds the VM that an earlier supervisor left.
+    pub async fn adopt(&self) -> Result<(), Failure> {
+        let socket = self.context.store.paths(&self.config.name).qmp_socket();
+        self.monitor(&socket).await
+    }
+
+    /// No await lies between QEMU's start and the return: a start that is
+    /// cancelled cannot lose the process.
+    async fn launch(&self) -> Result<Spawned, Failure> {
+        let (context, config, feed) =
+            (self.context.clone(), self.config.clone(), self.feed.clone());
+        let surveying =
+            tokio::task::spawn_blocking(move || launch::survey(&context, &config, &*feed));
+        let facts = surveying.await.map_err(|e| failed(format!("looking at QEMU: {e}")))??;
+        launch::launch(&self.context, &self.config, &facts, &*self.feed)
+    }
+
+    /// Connects to QEMU's monitor and proves that it is this machine's.
+    async fn monitor(&self, socket: &Path) -> Result<(), Failure> {
+        let socket = socket.to_owned();
+        let paths = self.context.store.paths(&self.config.name);
+        let connecting = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
+            let alive = || is_locked(&paths.vm_lock()).unwrap_or(true);
+            let refused = |e: QmpError| refused(&e, &paths.qemu_log());
+            let (monitor, events) =
+                Qmp::connect(&socket, MONITOR_PATIENCE, alive).map_err(refused)?;
+            let uuid = monitor.query_uuid(QMP_PATIENCE).map_err(refused)?;
+            Ok((monitor, events, uuid))
+        });
+        let (monitor, events, uuid) =
+            connecting.await.map_err(|e| failed(format!("asking QEMU: {e}")))??;
+        if !uuid.eq_ignore_ascii_case(&self.config.uuid) {
+            return Err(failed(format!("the QEMU there has the UUID {uuid}: it is another VM")));
+        }
+        self.tell(Happening::Monitor(Arc::new(monitor), events));
+        Ok(())
+    }
+
+    fn tell(&self, happening: Happening) {
+        let _ = self.happenings.send(happening);
+    }
+}
+
+/// The monitor's error, with what QEMU itself said.
+fn refused(error: &QmpError, log: &Path) -> Failure {
+    let words = own_words(log);
+    let said = if words.is_empty() { String::new() } else { format!(" (QEMU said: {words})") };
+    Failure { message: format!("{error}{said}"), hint: error.hint() }
+}
+
+fn failed(message: String) -> Failure {
+    Failure { message, hint: None }
+}
+
+impl From<crate::link::LinkError> for Failure {
+    fn from(error: crate::link::LinkError) -> Self {
+        Self { message: error.to_string(), hint: error.hint() }
+    }
+}
+
+pub fn ssh_address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Whom the link dials and what it installs; `None` when nothing of ours is
+/// in the guest.
+pub fn target(
+    context: &Context,
+    config: &MachineConfig,
+    ssh_port: u16,
+) -> Result<Option<(Target, Arc<AgentBinary>)>, Failure> {
+    let host_key = match (&config.ssh.host_key, config.provisioning) {
+        (Some(key), Provisioning::Ignition) => key.clone(),
+        _ => return Ok(None),
+    };
+    let path = context.store.paths(&config.name).identity();
+    let identity = std::fs::read_to_string(&path)
+        .map_err(|e| failed(format!("reading the machine's key \"{}\": {e}", path.display())))?;
+    let agent = context
+        .agent_for(config.image.arch)
+        .map_err(|e| Failure { message: e.message, hint: e.hint })?;
+    let agent = AgentBinary::read(&agent)?;
+    let target = Target {
+        address: ssh_address(ssh_port),
+        user: config.ssh.username.clone(),
+        identity,
+        host_key,
+    };
+    Ok(Some((target, Arc::new(agent))))
+}
+
+/// Ends when the guest says that its sshd listens, or when that answers a
+/// knock.
+async fn wait_for_sshd(
+    ready_socket: &Path,
+    address: SocketAddr,
+    knock_after: Duration,
+) -> Result<(), Failure> {
+    tokio::select! {
+        () = ready_signal(ready_socket) => Ok(()),
+        () = knock(address, knock_after) => Ok(()),
+    }
+}
+
+/// The guest's word on its virtio port. Pends for ever when none comes: the
+/// caller has the deadline.
+async fn ready_signal(socket: &Path) {
+    let (heard, ready) = oneshot::channel();
+    let socket = socket.to_owned();
+    // A thread of its own: it ends when QEMU closes the socket.
+    std::thread::spawn(move || {
+        if ready::wait(&socket).is_ok() {
+            let _ = heard.send(());
+        }
+    });
+    if ready.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn knock(address: SocketAddr, after: Duration) {
+    tokio::time::sleep(after).await;
+    loop {
+        let knocking = move || answers_as_ssh(address, KNOCK_INTERVAL);
+        if tokio::task::spawn_blocking(knocking).await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(KNOCK_INTERVAL).await;
+    }
+}

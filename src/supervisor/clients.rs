@@ -1,0 +1,110 @@
+//! Clients of the control endpoint: each gets a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use interprocess::local_socket::tokio::Stream;
+use tokio::sync::mpsc;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+use tokio_util::task::TaskTracker;
+
+use super::driver::Happening;
+
+use super::feed::Feed;
+use super::lifecycle::Input;
+use super::link_keeper::LinkWatch;
+use crate::control::message::{Reply, Request};
+use crate::control::server::{Server, read_request, write_reply};
+
+/// A command that finds the link down waits this long for it to come back.
+const LINK_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Copied at once between a client and its stream.
+const RELAY_BUFFER: usize = 64 * 1024;
+
+/// What the tasks of clients share.
+#[derive(Clone)]
+pub struct Desk {
+    pub happenings: mpsc::UnboundedSender<Happening>,
+    pub start: Arc<Feed>,
+    pub stop: Arc<Feed>,
+    pub link: LinkWatch,
+    /// The tasks themselves, so that the end can wait for their last words.
+    pub sessions: TaskTracker,
+}
+
+/// Accepts clients for ever.
+pub async fn serve(server: Server, desk: Desk) {
+    loop {
+        match server.accept().await {
+            Ok(stream) => {
+                desk.sessions.spawn(answer(stream, desk.clone()));
+            }
+            Err(e) => {
+                tracing::warn!("accepting a client failed: {e}");
+                // Out of file descriptors, most likely: some will be closed.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: Stream, desk: Desk) {
+    let request = match read_request(&mut stream).await {
+        Ok(request) => request,
+        Err(e) => return tracing::warn!("a client's request cannot be read: {e}"),
+    };
+    let result = match request {
+        Request::Watch => forward(&mut stream, desk.start.watch()).await,
+        Request::Cancel => {
+            let watch = desk.start.watch();
+            let _ = desk.happenings.send(Happening::Life(Input::Cancelled));
+            forward(&mut stream, watch).await
+        }
+        Request::Stop { force, timeout_ms } => {
+            let watch = desk.stop.watch();
+            let patience = Duration::from_millis(timeout_ms);
+            let asked = Input::StopAsked { force, patience };
+            let _ = desk.happenings.send(Happening::Life(asked));
+            forward(&mut stream, watch).await
+        }
+        Request::Session => session(stream, desk.link).await,
+    };
+    if let Err(e) = result {
+        tracing::debug!("a client went away: {e}");
+    }
+}
+
+async fn forward(
+    stream: &mut Stream,
+    mut replies: mpsc::UnboundedReceiver<Reply>,
+) -> std::io::Result<()> {
+    while let Some(reply) = replies.recv().await {
+        write_reply(stream, &reply).await?;
+    }
+    Ok(())
+}
+
+/// Joins the client to a stream of the agent. The bytes are theirs: nothing
+/// here looks into them.
+async fn session(mut stream: Stream, link: LinkWatch) -> std::io::Result<()> {
+    let opened = match link.up_within(LINK_PATIENCE).await {
+        Ok(link) => link.open().await.map_err(|e| Reply::failed(e.to_string(), e.hint())),
+        Err(reply) => Err(reply),
+    };
+    match opened {
+        Err(reply) => write_reply(&mut stream, &reply).await,
+        Ok(agent) => {
+            write_reply(&mut stream, &Reply::Done).await?;
+            let mut agent = agent.compat();
+            tokio::io::copy_bidirectional_with_sizes(
+                &mut stream,
+                &mut agent,
+                RELAY_BUFFER,
+                RELAY_BUFFER,
+            )
+            .await?;
+            Ok(())
+        }
+    }
+}

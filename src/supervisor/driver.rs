@@ -1,0 +1,441 @@
+//! Executes what the life cycle decides: the only place with effects on a VM.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::bring_up::{self, BringUp};
+use super::clients::{self, Desk};
+use super::launch::{Launched, restore_disk};
+use super::lifecycle::{Action, Ending, Failure, Input, State, step};
+use super::link_keeper::{self, LinkSlot, LinkState};
+use crate::app::{Context, stop};
+use crate::control::message::Reply;
+use crate::control::server::Server;
+use crate::fs::{Lock, is_locked};
+use crate::link::Link;
+use crate::machine::config::MachineConfig;
+use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
+use crate::qemu::process::QemuProcess;
+use crate::qemu::qmp::{Qmp, QmpEvent};
+use crate::store::{AgentRecord, Phase, RunRecord};
+
+pub type Spawned = Launched;
+
+/// QEMU closes its monitor a moment before it is gone.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
+
+/// QEMU answers a monitor command within this time.
+pub const QMP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Clients get this long to take their last reply.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What the driver is told.
+pub enum Happening {
+    Life(Input),
+    Spawned(Box<Spawned>),
+    Monitor(Arc<Qmp>, mpsc::UnboundedReceiver<QmpEvent>),
+    /// The monitor's connection is closed: QEMU is ending.
+    MonitorClosed,
+    /// All checks passed; `None`: there will never be a link.
+    Up(Option<Box<Link>>),
+    Agent(AgentRecord),
+}
+
+struct Driver {
+    context: Context,
+    config: MachineConfig,
+    desk: Desk,
+    slot: LinkSlot,
+    happenings: mpsc::UnboundedSender<Happening>,
+    process: Option<QemuProcess>,
+    monitor: Option<Arc<Qmp>>,
+    run: RunRecord,
+    timer: Option<Instant>,
+    tasks: Vec<JoinHandle<()>>,
+    adopting: bool,
+}
+
+/// Runs until the VM has ended or the start was undone.
+pub async fn run(
+    context: &Context,
+    name: &MachineName,
+    timeout: Option<Duration>,
+    server: Server,
+    alive: Lock,
+) -> anyhow::Result<()> {
+    let config = context.store.load(name)?;
+    let adopting = is_locked(&context.store.paths(name).vm_lock())?;
+    let (happenings, mut inbox) = mpsc::unbounded_channel();
+    let (slot, link) = link_keeper::slot();
+    let desk = Desk {
+        happenings: happenings.clone(),
+        start: Arc::default(),
+        stop: Arc::default(),
+        link,
+        sessions: TaskTracker::new(),
+    };
+    let run = first_record(context, &config, adopting);
+    let listening = tokio::spawn(clients::serve(server, desk.clone()));
+    let mut driver = Driver {
+        context: context.clone(),
+        config,
+        desk,
+        slot,
+        happenings,
+        process: None,
+        monitor: None,
+        run,
+        timer: None,
+        tasks: Vec::new(),
+        adopting,
+    };
+    driver.record();
+    driver.begin(timeout);
+    let ending = driver.live(&mut inbox).await;
+    listening.abort();
+    driver.finish(&ending).await;
+    drop(alive);
+    driver.say_goodbye(&ending).await;
+    Ok(())
+}
+
+fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> RunRecord {
+    let found = context.store.run_record(&config.name).filter(|_| adopting);
+    RunRecord {
+        phase: Phase::Starting,
+        supervisor_pid: std::process::id(),
+        ..found.unwrap_or(RunRecord {
+            phase: Phase::Starting,
+            supervisor_pid: 0,
+            qemu_pid: 0,
+            ssh_port: config.ssh.port,
+            started: Timestamp::now(),
+            accelerator: Value::Null,
+            agent: None,
+        })
+    }
+}
+
+impl Driver {
+    /// Starts the VM, or finds the one that is running.
+    fn begin(&mut self, timeout: Option<Duration>) {
+        let work = BringUp {
+            context: self.context.clone(),
+            config: self.config.clone(),
+            feed: self.desk.start.clone(),
+            timeout,
+            happenings: self.happenings.clone(),
+        };
+        let happenings = self.happenings.clone();
+        let adopting = self.adopting;
+        self.tasks.push(tokio::spawn(async move {
+            let done = if adopting {
+                work.adopt().await.map(|()| Happening::Life(Input::Ready))
+            } else {
+                work.start().await.map(|link| Happening::Up(link.map(Box::new)))
+            };
+            let told = done.unwrap_or_else(|why| Happening::Life(Input::StartFailed(why)));
+            let _ = happenings.send(told);
+        }));
+    }
+
+    /// The main loop: one happening or deadline at a time.
+    async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Happening>) -> Ending {
+        let mut state = State::Starting;
+        let mut terminated = std::pin::pin!(terminated());
+        let mut told_to_end = false;
+        loop {
+            let input = tokio::select! {
+                happening = inbox.recv() => match happening {
+                    Some(happening) => self.take(happening).await,
+                    None => Some(Input::VmGone),
+                },
+                () = until(self.timer) => {
+                    self.timer = None;
+                    Some(Input::Deadline)
+                }
+                () = &mut terminated, if !told_to_end => {
+                    told_to_end = true;
+                    Some(Input::StopAsked { force: false, patience: stop::PATIENCE })
+                }
+            };
+            let mut next = input;
+            while let Some(input) = next.take() {
+                tracing::info!(?state, ?input, "step");
+                let (new, actions) = step(state, input);
+                state = new;
+                for action in actions {
+                    // Ending what never ran is done at once.
+                    if self.act(action) == Acted::VmIsGone {
+                        next = Some(Input::VmGone);
+                    }
+                }
+                if let State::Ended(ending) = state {
+                    return ending;
+                }
+            }
+        }
+    }
+
+    /// Notes what happened; the life cycle's share of it is returned.
+    async fn take(&mut self, happening: Happening) -> Option<Input> {
+        match happening {
+            Happening::Life(input) => Some(input),
+            Happening::Spawned(spawned) => {
+                self.run.qemu_pid = spawned.process.pid();
+                self.run.ssh_port = spawned.ssh_port;
+                self.run.accelerator = spawned.accelerator;
+                self.process = Some(spawned.process);
+                self.record();
+                None
+            }
+            Happening::Monitor(monitor, events) => {
+                self.monitor = Some(monitor);
+                self.watch_monitor(events);
+                None
+            }
+            Happening::MonitorClosed => {
+                self.await_exit().await;
+                Some(Input::VmGone)
+            }
+            Happening::Up(link) => {
+                self.keep_link(link);
+                Some(Input::Ready)
+            }
+            Happening::Agent(agent) => {
+                self.run.agent = Some(agent);
+                self.record();
+                None
+            }
+        }
+    }
+
+    fn watch_monitor(&mut self, mut events: mpsc::UnboundedReceiver<QmpEvent>) {
+        let happenings = self.happenings.clone();
+        self.tasks.push(tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                tracing::info!(?event, "QEMU");
+            }
+            let _ = happenings.send(Happening::MonitorClosed);
+        }));
+    }
+
+    async fn await_exit(&mut self) {
+        self.monitor = None;
+        let lock = self.context.store.paths(&self.config.name).vm_lock();
+        let end = Instant::now() + LAST_MOMENT;
+        loop {
+            let gone = match &mut self.process {
+                Some(process) => matches!(process.try_exit(), Ok(Some(_)) | Err(_)),
+                None => !is_locked(&lock).unwrap_or(false),
+            };
+            if gone {
+                return;
+            }
+            if Instant::now() >= end {
+                tracing::warn!("QEMU closed its monitor but does not end: killing it");
+                self.kill();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Watches over the link for the rest of the run.
+    fn keep_link(&mut self, link: Option<Box<Link>>) {
+        let target = bring_up::target(&self.context, &self.config, self.run.ssh_port);
+        let (target, agent) = match target {
+            Ok(Some(found)) => found,
+            Ok(None) => return self.slot.set(own_provisioning()),
+            Err(why) => {
+                let hint = why.hint.unwrap_or_default();
+                return self.slot.set(LinkState::Never { message: why.message, hint });
+            }
+        };
+        let happenings = self.happenings.clone();
+        let dialled = move |link: &Link| {
+            let hello = link.hello();
+            let _ = happenings.send(Happening::Agent(AgentRecord {
+                version: hello.version.clone(),
+                sha256: hello.sha256.clone(),
+                boot_id: hello.boot_id.clone(),
+            }));
+        };
+        let link = link.map(|link| Arc::new(*link));
+        let keeping = link_keeper::keep(self.slot.clone(), link, target, agent, dialled);
+        self.tasks.push(tokio::spawn(keeping));
+    }
+
+    fn act(&mut self, action: Action) -> Acted {
+        match action {
+            Action::PowerDown => self.ask_monitor("system_powerdown"),
+            Action::Quit => return self.quit(),
+            Action::Kill => return self.kill(),
+            Action::SetTimer(after) => self.timer = Some(Instant::now() + after),
+            Action::AnnounceRunning => self.announce_running(),
+            Action::AnnounceStopping => {
+                self.run.phase = Phase::Stopping;
+                self.record();
+            }
+            Action::Note(text) => (&*self.desk.stop as &dyn Progress).warn(text),
+            Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
+            Action::Finish => self.timer = None,
+        }
+        Acted::Going
+    }
+
+    fn announce_running(&mut self) {
+        if self.adopting {
+            self.keep_link(None);
+        }
+        self.run.phase = Phase::Running;
+        self.record();
+        self.touch_history();
+        self.desk.start.end(Reply::Done);
+    }
+
+    /// QMP calls block, so they never run on this thread.
+    fn ask_monitor(&self, command: &'static str) {
+        let Some(monitor) = self.monitor.clone() else { return };
+        std::thread::spawn(move || {
+            if let Err(e) = monitor.execute(command, Value::Null, QMP_PATIENCE) {
+                tracing::warn!("QMP {command}: {e}");
+            }
+        });
+    }
+
+    fn quit(&mut self) -> Acted {
+        if self.monitor.is_none() {
+            return self.kill();
+        }
+        self.ask_monitor("quit");
+        Acted::Going
+    }
+
+    /// Only what is certainly ours is killed: our child, or an adopted VM
+    /// that has this machine's UUID among its arguments.
+    fn kill(&mut self) -> Acted {
+        if let Some(process) = &mut self.process {
+            if let Err(e) = process.kill() {
+                tracing::warn!("killing QEMU: {e}");
+            }
+            return Acted::VmIsGone;
+        }
+        if self.adopting && self.monitor.is_some() {
+            let killed =
+                crate::host::kill_process_with_argument(self.run.qemu_pid, &self.config.uuid);
+            tracing::warn!(?killed, "killed the adopted QEMU");
+        }
+        Acted::VmIsGone
+    }
+
+    fn record(&self) {
+        if let Err(e) = self.context.store.save_run_record(&self.config.name, &self.run) {
+            tracing::warn!("writing the run record: {e}");
+        }
+    }
+
+    /// The machine is or was up just now, on this port.
+    fn touch_history(&self) {
+        let mut history = self.context.store.history(&self.config.name);
+        history.last_up = Some(Timestamp::now());
+        history.ssh_port = Some(self.run.ssh_port);
+        if let Err(e) = self.context.store.save_history(&self.config.name, &history) {
+            tracing::warn!("writing the history: {e}");
+        }
+    }
+
+    /// Leaves nothing of this run behind, but never what belongs to a VM that
+    /// still lives.
+    async fn finish(&mut self, ending: &Ending) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        self.slot.set(LinkState::Down("the machine has stopped".into()));
+        let paths = self.context.store.paths(&self.config.name);
+        if is_locked(&paths.vm_lock()).unwrap_or(true) {
+            return;
+        }
+        match ending {
+            Ending::Stopped => self.touch_history(),
+            Ending::StartFailed(_) => self.restore_first_disk().await,
+        }
+        if let Err(e) = std::fs::remove_dir_all(paths.runtime_dir()) {
+            tracing::warn!("removing \"{}\": {e}", paths.runtime_dir().display());
+        }
+    }
+
+    /// A first boot that did not get through may have provisioned half of the
+    /// guest: the next start shall find the disk as init made it.
+    async fn restore_first_disk(&self) {
+        if self.context.store.history(&self.config.name).last_up.is_some() {
+            return;
+        }
+        let (context, config) = (self.context.clone(), self.config.clone());
+        let restoring = tokio::task::spawn_blocking(move || restore_disk(&context, &config));
+        match restoring.await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::warn!("restoring the first disk: {}", why.message),
+            Err(e) => tracing::warn!("restoring the first disk: {e}"),
+        }
+    }
+
+    async fn say_goodbye(&self, ending: &Ending) {
+        let start = match ending {
+            Ending::Stopped => Reply::Done,
+            Ending::StartFailed(why) => self.failed_start(why),
+        };
+        self.desk.start.end(start);
+        self.desk.stop.end(Reply::Done);
+        self.desk.sessions.close();
+        let _ = tokio::time::timeout(FAREWELL, self.desk.sessions.wait()).await;
+    }
+
+    fn failed_start(&self, why: &Failure) -> Reply {
+        let message = format!("unable to start \"{}\": {}", self.config.name, why.message);
+        Reply::failed(message, why.hint.clone())
+    }
+}
+
+/// What an action led to at once.
+#[derive(Debug, PartialEq, Eq)]
+enum Acted {
+    Going,
+    VmIsGone,
+}
+
+fn own_provisioning() -> LinkState {
+    LinkState::Never {
+        message: "this machine was made with --ignition-path: nothing of nsvm is in the guest"
+            .into(),
+        hint: "Make a machine with --ignition-merge instead, which adds yours to nsvm's".into(),
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The host wants us to end (shutdown): then the guest shuts down too.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut signal) = signal(SignalKind::terminate()) {
+            signal.recv().await;
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}

@@ -1,0 +1,136 @@
+//! From a machine config and host facts to a running QEMU.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::lifecycle::Failure;
+use crate::app::Context;
+use crate::fs::Lock;
+use crate::image::Cache;
+use crate::machine::config::{MachineConfig, Provisioning};
+use crate::machine::event::Progress;
+use crate::qemu::accel::{Accelerator, Host};
+use crate::qemu::command::{Launch, argv};
+use crate::qemu::facts::{self, Facts};
+use crate::qemu::locate::Wanted;
+use crate::qemu::port::free_port;
+use crate::qemu::process::QemuProcess;
+
+/// A VM that was just started.
+pub struct Launched {
+    pub process: QemuProcess,
+    pub ssh_port: u16,
+    /// As `inspect` shows it.
+    pub accelerator: Value,
+    pub translated: bool,
+}
+
+/// How long a start may take: a translated guest is several times slower.
+pub const fn default_timeout(translated: bool) -> Duration {
+    Duration::from_secs(if translated { 300 } else { 120 })
+}
+
+/// Finds QEMU and what it can do here. Blocks while an accelerator is probed,
+/// which only happens once per QEMU and host boot.
+pub fn survey(
+    context: &Context,
+    config: &MachineConfig,
+    progress: &dyn Progress,
+) -> Result<Facts, Failure> {
+    base(context, config)?;
+    let host = Host::current();
+    let wanted = Wanted { host, guest: config.image.arch, chosen: context.qemu.as_deref() };
+    facts::survey(&wanted, &context.store.dirs().probe_cache(), progress)
+        .map_err(|e| failure(&e, e.hint()))
+}
+
+/// Starts QEMU for the machine. Does not block, so that whoever calls it can
+/// take hold of the process before anything else happens.
+pub fn launch(
+    context: &Context,
+    config: &MachineConfig,
+    facts: &Facts,
+    progress: &dyn Progress,
+) -> Result<Launched, Failure> {
+    let ssh_port = port(context, config, progress)?;
+    let launch = describe(context, config, facts, ssh_port);
+    let paths = context.store.paths(&config.name);
+    let lock = Lock::try_acquire(&paths.vm_lock())
+        .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?
+        .ok_or_else(|| failure(&"its VM runs already", None))?;
+    // The console's log is this run's: what an earlier one printed only confuses.
+    let _ = std::fs::remove_file(paths.serial_log());
+    let process = QemuProcess::start(facts.qemu.path(), &argv(&launch), &paths.qemu_log(), lock)
+        .map_err(|e| failure(&e, e.hint()))?;
+    Ok(Launched {
+        process,
+        ssh_port,
+        accelerator: serde_json::to_value(&facts.choice).unwrap_or_default(),
+        translated: facts.choice.in_use == Accelerator::Tcg,
+    })
+}
+
+/// The base image: without it the overlay is worthless.
+pub fn base(context: &Context, config: &MachineConfig) -> Result<PathBuf, Failure> {
+    Cache::open(&context.store.dirs().cache)
+        .and_then(|cache| cache.base(&config.image))
+        .map_err(|e| failure(&e, e.hint()))
+}
+
+/// Puts the disk back to what init made of it.
+pub fn restore_disk(context: &Context, config: &MachineConfig) -> Result<(), Failure> {
+    let base = base(context, config)?;
+    let overlay = context.store.paths(&config.name).overlay();
+    let fresh = overlay.with_extension("new");
+    let size = config.resources.disk_size.bytes();
+    let _ = std::fs::remove_file(&fresh);
+    crate::image::create_overlay(&fresh, &base, config.image.format, size)
+        .map_err(|e| failure(&e, e.hint()))?;
+    std::fs::rename(&fresh, &overlay).map_err(|e| failure(&e, None))
+}
+
+/// The reserved port, or another one when somebody has taken it.
+fn port(
+    context: &Context,
+    config: &MachineConfig,
+    progress: &dyn Progress,
+) -> Result<u16, Failure> {
+    let wanted = context.store.history(&config.name).ssh_port.unwrap_or(config.ssh.port);
+    let port = free_port(Some(wanted))
+        .map_err(|e| failure(&format!("finding a free port on 127.0.0.1: {e}"), None))?;
+    if port != wanted {
+        progress.warn(format!("port {wanted} is taken: SSH is on port {port} from now on"));
+    }
+    Ok(port)
+}
+
+fn describe(context: &Context, config: &MachineConfig, facts: &Facts, ssh_port: u16) -> Launch {
+    let paths = context.store.paths(&config.name);
+    let translated = facts.choice.in_use == Accelerator::Tcg;
+    Launch {
+        host: Host::current(),
+        arch: config.image.arch,
+        choice: facts.choice.clone(),
+        sandbox: facts.qemu.features.sandbox,
+        firmware: facts.firmware.clone(),
+        name: config.name.clone(),
+        uuid: config.uuid.clone(),
+        cpus: config.resources.cpus,
+        memory: config.resources.memory,
+        overlay: paths.overlay(),
+        ignition: (config.provisioning != Provisioning::None).then(|| paths.ignition()),
+        ssh_port,
+        qmp_socket: paths.qmp_socket(),
+        ready_socket: paths.ready_socket(),
+        serial_log: paths.serial_log(),
+        // Translated code does not speculate: the guest's work-arounds for
+        // CPU bugs would cost time and win nothing.
+        kernel_arguments: translated.then(|| "mitigations=off".to_owned()),
+    }
+}
+
+fn failure(message: &impl std::fmt::Display, hint: Option<String>) -> Failure {
+    Failure { message: message.to_string(), hint }
+}

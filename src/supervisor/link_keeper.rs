@@ -1,0 +1,116 @@
+//! Keeps the link: dials again when it is lost, for as long as the VM lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::control::message::Reply;
+use crate::link::{AgentBinary, Link, LinkError, Target};
+
+/// One attempt to dial a guest that was up before.
+const DIAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pauses between attempts grow from the first to the last of these.
+const BACKOFF: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// What is known about the link.
+#[derive(Debug, Clone)]
+pub enum LinkState {
+    /// Not dialled yet, or lost; the text says why.
+    Down(String),
+    Up(Arc<Link>),
+    /// There will be none in this run, because.
+    Never {
+        message: String,
+        hint: String,
+    },
+}
+
+/// Sees the link come and go.
+#[derive(Clone)]
+pub struct LinkWatch(watch::Receiver<LinkState>);
+
+/// The other end: who says that it came or went.
+#[derive(Clone)]
+pub struct LinkSlot(Arc<watch::Sender<LinkState>>);
+
+pub fn slot() -> (LinkSlot, LinkWatch) {
+    let (sender, receiver) = watch::channel(LinkState::Down("the machine is starting".into()));
+    (LinkSlot(Arc::new(sender)), LinkWatch(receiver))
+}
+
+impl LinkSlot {
+    pub fn set(&self, state: LinkState) {
+        self.0.send_replace(state);
+    }
+}
+
+impl LinkWatch {
+    /// The link, once it is up; else the reply that says why there is none.
+    pub async fn up_within(mut self, patience: Duration) -> Result<Arc<Link>, Reply> {
+        // Whether it came or the patience ended: what holds now is the answer.
+        let decided = self.0.wait_for(|state| !matches!(state, LinkState::Down(_)));
+        drop(tokio::time::timeout(patience, decided).await);
+        let state = self.0.borrow().clone();
+        match state {
+            LinkState::Up(link) => Ok(link),
+            LinkState::Never { message, hint } => Err(Reply::failed(message, Some(hint))),
+            LinkState::Down(why) => Err(Reply::failed(
+                format!("there is no link to the guest: {why}"),
+                Some("Look at `nsvm machine logs --supervisor`".into()),
+            )),
+        }
+    }
+}
+
+/// Watches over `link` and its successors until the task is aborted.
+/// `dialled` is told of each new one.
+pub async fn keep(
+    slot: LinkSlot,
+    mut link: Option<Arc<Link>>,
+    target: Target,
+    agent: Arc<AgentBinary>,
+    dialled: impl Fn(&Link),
+) {
+    loop {
+        if let Some(link) = link.take() {
+            dialled(&link);
+            slot.set(LinkState::Up(link.clone()));
+            let why = link.closed().await;
+            tracing::warn!(why, "the link is lost, dialling again");
+            slot.set(LinkState::Down(why));
+        }
+        link = Some(Arc::new(redial(&slot, &target, &agent).await));
+    }
+}
+
+async fn redial(slot: &LinkSlot, target: &Target, agent: &Arc<AgentBinary>) -> Link {
+    for attempt in 0.. {
+        match Link::dial(target.clone(), agent.clone(), DIAL_PATIENCE).await {
+            Ok(link) => return link,
+            Err(e) => {
+                tracing::info!("dialling the guest: {e}");
+                slot.set(failed(&e));
+            }
+        }
+        tokio::time::sleep(BACKOFF[attempt.min(BACKOFF.len() - 1)]).await;
+    }
+    unreachable!("the loop only ends with a link")
+}
+
+/// A wrong host key will not get better by waiting: say so at once.
+fn failed(error: &LinkError) -> LinkState {
+    match error.hint() {
+        Some(hint) if !error.is_transient() => {
+            LinkState::Never { message: error.to_string(), hint }
+        }
+        _ => LinkState::Down(error.to_string()),
+    }
+}
