@@ -1,5 +1,5 @@
-# Installs the uploaded agent. Run as root: sh -s -- UPLOAD SHA256, script on
-# standard input, then a line "%%UNIT%%" and the text of the unit.
+# Installs the uploaded agent. Runs as root with two arguments, the upload and
+# its SHA-256; the systemd unit comes on standard input.
 set -eu
 umask 022
 upload=$1 sha=$2
@@ -24,7 +24,7 @@ if [ -d /run/systemd/system ]; then
     cat >"$unit.new"
     mv -f "$unit.new" "$unit"
     systemctl daemon-reload
-    systemctl enable nsvm-agent.service >/dev/null 2>&1
+    systemctl --quiet enable nsvm-agent.service
     systemctl restart --no-block nsvm-agent.service
 elif command -v rc-service >/dev/null 2>&1; then
     printf '#!/sbin/openrc-run\nsupervisor=supervise-daemon\ncommand=%s/nsvm-agent\ncommand_args=serve\n' "$dir" \

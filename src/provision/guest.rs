@@ -68,7 +68,7 @@ impl Guest<'_> {
                 include_str!("../../machine-config/guest/sysctl.conf"),
             ),
             file(
-                "/etc/ssh/sshd_config.d/10-nsvm.conf",
+                "/etc/ssh/sshd_config.d/20-nsvm-machine.conf",
                 0o600,
                 include_str!("../../machine-config/guest/sshd.conf"),
             ),

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn times_are_told_in_their_largest_unit() {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
-        let before = |seconds| ago(Timestamp::from_second(1_000_000_000 - seconds).ok(), now);
+        let before = |seconds: i64| ago(Timestamp::from_second(1_000_000_000 - seconds).ok(), now);
         assert_eq!(before(0), "Less than a second ago");
         assert_eq!(before(59), "59 seconds ago");
         assert_eq!(before(60), "1 minute ago");

@@ -1,0 +1,60 @@
+# What each target is for is said in README.md. The first one that needs
+# something not installed installs it (scripts/setup.sh).
+
+SHELL := /bin/sh
+ARCH := $(shell uname -m)
+AGENT_TARGET := $(ARCH)-unknown-linux-gnu
+PREFIX ?= /usr/local
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# One cache of base images for demo, tests and the user's own machines, outside
+# the checkout so that a fresh clone finds it.
+export NSVM_IMAGE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nsvm/images
+
+AGENT := $(CARGO_TARGET_DIR)/$(AGENT_TARGET)/agent/nsvm-agent
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+# Found by the setup, because a new machine may have several or none.
+CARGO = . scripts/toolchain.sh && "$$CARGO"
+
+.PHONY: build agent image test demo bench install lint setup clean
+
+build: setup agent
+	$(CARGO) build --release --locked
+	cp $(AGENT) $(RELEASE)/nsvm-agent.new
+	mv $(RELEASE)/nsvm-agent.new $(RELEASE)/nsvm-agent
+
+setup:
+	sh scripts/setup.sh
+
+# Static, because it runs in guests of any distribution.
+agent: setup
+ifeq ($(shell uname -s),Linux)
+	RUSTFLAGS="-C target-feature=+crt-static" \
+	sh -c '$(CARGO) build --locked --no-default-features --bin nsvm-agent --profile agent --target $(AGENT_TARGET)'
+else
+	@test -x "$(AGENT)" || { echo "The guest agent is a Linux program: take $(AGENT) from a release" >&2; exit 1; }
+endif
+
+image: build
+	$(RELEASE)/nsvm image pull debian-local
+
+test: setup agent
+	NSVM_AGENT=$(AGENT) sh scripts/test.sh
+
+demo: build
+	sh scripts/demo.sh $(RELEASE)/nsvm
+
+bench: build
+	NSVM=$(RELEASE)/nsvm sh benches/run.sh
+
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/nsvm
+	install -m 0755 $(RELEASE)/nsvm $(DESTDIR)$(PREFIX)/bin/nsvm
+	install -m 0755 $(RELEASE)/nsvm-agent $(DESTDIR)$(PREFIX)/libexec/nsvm/nsvm-agent-$(ARCH)
+
+clean:
+	rm -rf $(CARGO_TARGET_DIR)

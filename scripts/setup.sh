@@ -1,0 +1,111 @@
+#!/bin/sh
+# Installs what building, the demo and the tests need and is not there yet.
+# Says what it does; asks first on a terminal, never when CI is set.
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif has sudo; then sudo "$@"; else
+        say "this needs root, and there is no sudo: $*"
+        exit 1
+    fi
+}
+
+# Asks once, on a terminal, before anything is installed.
+confirm() {
+    say "will install: $*"
+    if [ -n "${CI:-}" ] || ! [ -t 0 ]; then return; fi
+    printf 'setup: go on? [Y/n] ' >&2
+    read -r answer
+    case $answer in '' | y | Y | yes) ;; *) exit 1 ;; esac
+}
+
+# The packages whose proof (a command, a file) is missing; lines "PACKAGE PROOF".
+missing() {
+    sed 's/#.*//; /^[[:space:]]*$/d' | while read -r package proof; do
+        case $proof in
+        */*) [ -e "$proof" ] || echo "$package" ;;
+        *) PATH=$PATH:/usr/sbin:/sbin has "$proof" || echo "$package" ;;
+        esac
+    done | sort -u | tr '\n' ' '
+}
+
+linux_needs() {
+    cat <<-EOF
+	gcc cc
+	make make
+	pkg-config pkg-config
+	ca-certificates /etc/ssl/certs/ca-certificates.crt
+	openssh-client ssh
+	EOF
+}
+
+debian() {
+    needs=$(
+        linux_needs
+        echo "libssl-dev /usr/include/openssl/ssl.h"
+        case $(uname -m) in
+        x86_64) echo "qemu-system-x86 qemu-system-x86_64" ;;
+        *) echo "qemu-system-arm qemu-system-aarch64" ;;
+        esac
+        cat images/debian-local/host-packages.txt
+        sh scripts/toolchain.sh --check 2>/dev/null || printf 'rustc-web rustc-1.89\ncargo-web cargo-1.89\n'
+    )
+    packages=$(echo "$needs" | missing)
+    [ -n "${packages% }" ] || return 0
+    confirm "$packages"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get update -q >&2
+    # A newer qemu-utils than the archive's QEMU would be removed in favour of
+    # it: name both, in one version.
+    case " $packages " in *" qemu-"*)
+        version=$(apt-cache madison qemu-utils | awk 'NR == 1 { print $3 }')
+        packages="$packages qemu-utils=$version"
+        ;;
+    esac
+    # shellcheck disable=SC2086 # a list of words
+    as_root apt-get install -y -q --no-install-recommends --allow-downgrades $packages >&2
+}
+
+fedora() {
+    needs=$(
+        linux_needs | sed 's/openssh-client/openssh-clients/; s/pkg-config /pkgconf-pkg-config /'
+        echo "openssl-devel /usr/include/openssl/ssl.h"
+        echo "qemu-system-x86-core qemu-system-x86_64"
+        echo "qemu-img qemu-img"
+        sh scripts/toolchain.sh --check 2>/dev/null || printf 'cargo cargo-1.89\nrust rustc-1.89\n'
+    )
+    packages=$(echo "$needs" | missing)
+    [ -n "${packages% }" ] || return 0
+    confirm "$packages"
+    # shellcheck disable=SC2086 # a list of words
+    as_root dnf install -y $packages >&2
+}
+
+macos() {
+    has brew || { say "Homebrew is needed: see https://brew.sh"; exit 1; }
+    packages=
+    has qemu-system-x86_64 || packages="$packages qemu"
+    has pkg-config || packages="$packages pkgconf"
+    [ -d "$(brew --prefix)/opt/openssl@3" ] || packages="$packages openssl@3"
+    [ -n "$packages" ] || return 0
+    confirm "$packages"
+    # shellcheck disable=SC2086 # a list of words
+    brew install $packages >&2
+}
+
+case $(uname -s) in
+Darwin) macos ;;
+Linux)
+    if has apt-get; then debian
+    elif has dnf; then fedora
+    else
+        lacking=$(linux_needs | missing)
+        [ -z "${lacking% }" ] || { say "please install: $lacking"; exit 1; }
+    fi
+    ;;
+*) say "this system is not known: install Rust, QEMU and OpenSSL's headers yourself" ;;
+esac
+sh scripts/toolchain.sh --check
