@@ -13,4 +13,9 @@
 pub mod accounts;
 pub mod environment;
 pub mod failure;
+pub mod launch;
 pub mod program;
+pub mod pty;
+pub mod report;
+pub mod steps;
+mod sys;
