@@ -21,6 +21,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{DumpableBehavior, PidfdFlags, WaitOptions};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::failure::failed;
 use super::program::Program;
@@ -330,6 +332,23 @@ fn die_by(signal: i32) -> ! {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let _ = u8::try_from(signal).map(|signal| kill(unistd::getpid().as_raw(), signal));
     exit_now(1)
+}
+
+/// A descriptor that tokio tells when it is ready.
+pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, always the same, and closed only after the
+    // AsyncFd that owns it.
+    #[allow(unsafe_code)]
+    let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
+    Ok(watched?)
+}
+
+/// The same for reading from a descriptor that stays somebody else's.
+pub fn watch_borrowed(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the lifetime keeps the descriptor open and the same.
+    #[allow(unsafe_code)]
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    Ok(watched?)
 }
 
 /// A copy of this process. Only for a process with one thread.

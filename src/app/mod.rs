@@ -1,4 +1,5 @@
 //! (being written)
 
 pub mod session;
+mod signals;
 pub mod terminal;
