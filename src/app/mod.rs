@@ -9,6 +9,7 @@ pub mod refusal;
 pub mod remove;
 pub mod run;
 pub mod session;
+mod signals;
 pub mod start;
 pub mod stop;
 pub mod terminal;

@@ -1,11 +1,27 @@
-//! The host's end of one command.
+//! The host's end of one command: this process's streams, signals and
+//! terminal on one side, the agent's frames on the other.
+//!
+//! Blocking and with threads, because the command line needs no runtime: one
+//! reads stdin, one forwards signals, the caller's writes the output. The
+//! outcome ends it at once; a thread that still reads stdin ends with the
+//! process.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 
-use crate::protocol::outcome::Outcome;
-use crate::protocol::request::ExecRequest;
+use anyhow::{Context, anyhow};
 
-/// A stream to the agent, as two ends that work at the same time.
+use super::signals;
+use super::terminal::RawMode;
+use crate::protocol::frame::{Decoder, FrameError, MAX_DATA};
+use crate::protocol::message::{FromAgent, FromHost, INITIAL_STDIN_CREDIT, Output};
+use crate::protocol::outcome::{Info, Outcome};
+use crate::protocol::request::{ExecRequest, Request};
+
+/// A stream to the agent, as two ends that work at the same time. Closing
+/// either before the outcome hangs up on the program: the end of stdin is a
+/// frame of its own.
 pub struct Connection {
     pub reader: Box<dyn Read + Send>,
     pub writer: Box<dyn Write + Send>,
@@ -18,9 +34,341 @@ pub struct Stdio {
     pub stderr: Box<dyn Write + Send>,
 }
 
+impl Stdio {
+    /// This process's own.
+    pub fn of_process() -> Self {
+        Self {
+            stdin: Box::new(io::stdin()),
+            stdout: Box::new(io::stdout()),
+            stderr: Box::new(io::stderr()),
+        }
+    }
+}
+
+/// Runs one command on this process's streams, signals and terminal, which is
+/// raw meanwhile if the request asks for one.
+pub fn run_here(connection: Connection, request: ExecRequest) -> anyhow::Result<Outcome> {
+    let raw = match request.tty {
+        None => None,
+        Some(_) => Some(RawMode::enter().context("setting the terminal to raw mode")?),
+    };
+    let sender = Sender::new(connection.writer);
+    signals::forward(&sender, raw.as_ref()).context("watching for signals")?;
+    converse(connection.reader, &sender, request, Stdio::of_process())
+}
+
 /// Runs one command over `connection` and returns how it ended. An error
 /// means that the connection broke before the end was known.
 pub fn run(connection: Connection, request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
-    let _ = (connection, request, stdio);
-    anyhow::bail!("being written")
+    converse(connection.reader, &Sender::new(connection.writer), request, stdio)
+}
+
+/// Asks the agent about its guest.
+pub fn info(connection: Connection) -> anyhow::Result<Info> {
+    let mut reader = connection.reader;
+    Sender::new(connection.writer).send(&FromHost::Request(Request::Info))?;
+    let mut decoder = Decoder::default();
+    loop {
+        if let Some(frame) = decoder.next()? {
+            return match FromAgent::decode(frame)? {
+                FromAgent::Info(info) => Ok(info),
+                FromAgent::Outcome(Outcome::NotStarted(failure)) => Err(anyhow!(failure.message)),
+                _ => Err(FrameError::OutOfPlace(frame.kind).into()),
+            };
+        }
+        fill(&mut *reader, &mut decoder)?;
+    }
+}
+
+/// Sends messages whole, from any thread.
+#[derive(Clone)]
+pub struct Sender {
+    writer: Arc<Mutex<Box<dyn Write + Send>>>,
+}
+
+impl Sender {
+    fn new(writer: Box<dyn Write + Send>) -> Self {
+        Self { writer: Arc::new(Mutex::new(writer)) }
+    }
+
+    pub fn send(&self, message: &FromHost<'_>) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes)?;
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_all(&bytes)?;
+        Ok(writer.flush()?)
+    }
+}
+
+fn converse(
+    mut reader: Box<dyn Read + Send>,
+    sender: &Sender,
+    request: ExecRequest,
+    stdio: Stdio,
+) -> anyhow::Result<Outcome> {
+    let request = Request::Exec(Box::new(request));
+    sender.send(&FromHost::Request(request)).context("sending the request")?;
+    let credit = Arc::new(Credit::new(INITIAL_STDIN_CREDIT));
+    start_stdin(stdio.stdin, sender.clone(), Arc::clone(&credit))?;
+    let mut outputs = Outputs {
+        stdout: Some(stdio.stdout),
+        stderr: Some(stdio.stderr),
+        sender: sender.clone(),
+        failed: None,
+    };
+    let mut decoder = Decoder::default();
+    loop {
+        while let Some(frame) = decoder.next()? {
+            match FromAgent::decode(frame)? {
+                FromAgent::Started { .. } => {}
+                FromAgent::Stdout(bytes) => outputs.write(Output::Stdout, bytes),
+                FromAgent::Stderr(bytes) => outputs.write(Output::Stderr, bytes),
+                FromAgent::StdinCredit(more) => credit.grant(more as usize),
+                FromAgent::Outcome(outcome) => return outputs.failed.map_or(Ok(outcome), Err),
+                FromAgent::Info(_) => return Err(FrameError::OutOfPlace(frame.kind).into()),
+            }
+        }
+        fill(&mut *reader, &mut decoder)?;
+    }
+}
+
+fn fill(reader: &mut dyn Read, decoder: &mut Decoder) -> anyhow::Result<()> {
+    match reader.read(decoder.space()) {
+        Ok(0) => Err(anyhow!("the connection to the machine was lost before the command ended")),
+        Ok(count) => {
+            decoder.filled(count);
+            Ok(())
+        }
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(e) => Err(e).context("the connection to the machine was lost"),
+    }
+}
+
+/// The two outputs. One whose reader has gone is closed in the guest too, so
+/// that the program there learns it as it would here: by SIGPIPE.
+struct Outputs {
+    stdout: Option<Box<dyn Write + Send>>,
+    stderr: Option<Box<dyn Write + Send>>,
+    sender: Sender,
+    failed: Option<anyhow::Error>,
+}
+
+impl Outputs {
+    fn write(&mut self, which: Output, bytes: &[u8]) {
+        let (slot, name) = match which {
+            Output::Stdout => (&mut self.stdout, "standard output"),
+            Output::Stderr => (&mut self.stderr, "standard error"),
+        };
+        let Some(output) = slot else { return };
+        let Err(e) = output.write_all(bytes).and_then(|()| output.flush()) else { return };
+        *slot = None;
+        if e.kind() != io::ErrorKind::BrokenPipe {
+            self.failed = Some(anyhow!(e).context(format!("writing to {name}")));
+        }
+        // Without a connection the next read says so.
+        let _ = self.sender.send(&FromHost::CloseOutput(which));
+    }
+}
+
+/// How many bytes of stdin the agent still takes.
+struct Credit {
+    bytes: Mutex<usize>,
+    granted: Condvar,
+}
+
+impl Credit {
+    const fn new(bytes: usize) -> Self {
+        Self { bytes: Mutex::new(bytes), granted: Condvar::new() }
+    }
+
+    fn grant(&self, more: usize) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *bytes = bytes.saturating_add(more);
+        self.granted.notify_one();
+    }
+
+    /// Waits until some is left, and tells how much.
+    fn available(&self) -> usize {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = |bytes: &mut usize| *bytes == 0;
+        *self.granted.wait_while(bytes, none).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spend(&self, count: usize) {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) -= count;
+    }
+}
+
+/// Sends stdin as it comes, within the credit, from a thread of its own.
+fn start_stdin(
+    mut stdin: Box<dyn Read + Send>,
+    sender: Sender,
+    credit: Arc<Credit>,
+) -> anyhow::Result<()> {
+    let forward = move || {
+        let mut buffer = vec![0; MAX_DATA];
+        loop {
+            let most = credit.available().min(buffer.len());
+            let message = match stdin.read(&mut buffer[..most]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(count) if count > 0 => {
+                    credit.spend(count);
+                    FromHost::Stdin(&buffer[..count])
+                }
+                Ok(_) | Err(_) => FromHost::StdinEof,
+            };
+            if sender.send(&message).is_err() || message == FromHost::StdinEof {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("stdin".to_owned()).spawn(forward).context("starting a thread")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::protocol::outcome::{FailedStep, Failure};
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// The agent's end: what the host sent, and a way to answer.
+    struct Agent {
+        reader: io::PipeReader,
+        writer: io::PipeWriter,
+        decoder: Decoder,
+    }
+
+    impl Agent {
+        fn connect() -> (Self, Connection) {
+            let (reader, host_writer) = io::pipe().unwrap();
+            let (host_reader, writer) = io::pipe().unwrap();
+            let connection =
+                Connection { reader: Box::new(host_reader), writer: Box::new(host_writer) };
+            (Self { reader, writer, decoder: Decoder::default() }, connection)
+        }
+
+        fn expect<T>(&mut self, check: impl FnOnce(FromHost<'_>) -> T) -> T {
+            loop {
+                if let Some(frame) = self.decoder.next().unwrap() {
+                    return check(FromHost::decode(frame).unwrap());
+                }
+                let count = self.reader.read(self.decoder.space()).unwrap();
+                assert!(count > 0, "the host has closed");
+                self.decoder.filled(count);
+            }
+        }
+
+        fn send(&mut self, message: &FromAgent<'_>) {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.writer.write_all(&bytes).unwrap();
+        }
+    }
+
+    fn silent() -> Stdio {
+        Stdio {
+            stdin: Box::new(io::empty()),
+            stdout: Box::new(io::sink()),
+            stderr: Box::new(io::sink()),
+        }
+    }
+
+    /// Runs the session aside; the receiver has a deadline.
+    fn start(connection: Connection, stdio: Stdio) -> mpsc::Receiver<anyhow::Result<Outcome>> {
+        let (done, receiver) = mpsc::channel();
+        thread::spawn(move || done.send(run(connection, ExecRequest::new(["x"]), stdio)));
+        receiver
+    }
+
+    #[test]
+    fn streams_stay_apart_and_stdin_ends() {
+        let (mut agent, connection) = Agent::connect();
+        let ((mut out, host_out), (mut err, host_err)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        let stdio = Stdio {
+            stdin: Box::new(&b"input"[..]),
+            stdout: Box::new(host_out),
+            stderr: Box::new(host_err),
+        };
+        let done = start(connection, stdio);
+        agent.expect(|m| assert!(matches!(m, FromHost::Request(Request::Exec(_)))));
+        agent.expect(|m| assert_eq!(m, FromHost::Stdin(b"input")));
+        agent.expect(|m| assert_eq!(m, FromHost::StdinEof));
+        agent.send(&FromAgent::Started { pid: 1 });
+        agent.send(&FromAgent::Stdout(b"o\0"));
+        agent.send(&FromAgent::Stderr(b"e"));
+        agent.send(&FromAgent::Outcome(Outcome::Exited(7)));
+        assert_eq!(done.recv_timeout(DEADLINE).unwrap().unwrap(), Outcome::Exited(7));
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        out.read_to_end(&mut stdout).unwrap();
+        err.read_to_end(&mut stderr).unwrap();
+        assert_eq!((&stdout[..], &stderr[..]), (&b"o\0"[..], &b"e"[..]));
+    }
+
+    #[test]
+    fn stdin_waits_for_credit() {
+        let (mut agent, connection) = Agent::connect();
+        let stdio = Stdio { stdin: Box::new(io::repeat(1)), ..silent() };
+        let done = start(connection, stdio);
+        agent.expect(|_| ());
+        let mut received = 0;
+        while received < INITIAL_STDIN_CREDIT {
+            received += agent.expect(|m| match m {
+                FromHost::Stdin(bytes) => bytes.len(),
+                other => panic!("{other:?}"),
+            });
+        }
+        assert_eq!(received, INITIAL_STDIN_CREDIT);
+        agent.send(&FromAgent::StdinCredit(5));
+        agent.expect(|m| assert_eq!(m, FromHost::Stdin(&[1; 5])));
+        agent.send(&FromAgent::Outcome(Outcome::Exited(0)));
+        assert!(done.recv_timeout(DEADLINE).unwrap().is_ok());
+    }
+
+    #[test]
+    fn the_outcome_does_not_wait_for_stdin() {
+        let (mut agent, connection) = Agent::connect();
+        let (blocked, _writer) = io::pipe().unwrap();
+        let done = start(connection, Stdio { stdin: Box::new(blocked), ..silent() });
+        let failure = Failure { step: FailedStep::Exec, errno: 2, message: "m".into() };
+        agent.send(&FromAgent::Outcome(Outcome::NotStarted(failure.clone())));
+        let outcome = done.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(outcome, Outcome::NotStarted(failure));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_closes_the_output_in_the_guest() {
+        let (mut agent, connection) = Agent::connect();
+        let (reader, stdout) = io::pipe().unwrap();
+        drop(reader);
+        let (stdin, _writer) = io::pipe().unwrap();
+        let stdio = Stdio { stdin: Box::new(stdin), stdout: Box::new(stdout), ..silent() };
+        let done = start(connection, stdio);
+        agent.expect(|_| ());
+        agent.send(&FromAgent::Stdout(b"x"));
+        agent.expect(|m| assert_eq!(m, FromHost::CloseOutput(Output::Stdout)));
+        agent.send(&FromAgent::Stdout(b"more is dropped"));
+        agent.send(&FromAgent::Outcome(Outcome::Signaled { signal: 13, core: false }));
+        let outcome = done.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(outcome, Outcome::Signaled { signal: 13, core: false });
+    }
+
+    #[test]
+    fn a_lost_connection_and_a_broken_one_are_errors() {
+        let (agent, connection) = Agent::connect();
+        let done = start(connection, silent());
+        drop(agent.writer);
+        let error = done.recv_timeout(DEADLINE).unwrap().unwrap_err();
+        assert!(error.to_string().contains("lost"), "{error}");
+
+        let (mut agent, connection) = Agent::connect();
+        let done = start(connection, silent());
+        agent.writer.write_all(&[0xff; 5]).unwrap();
+        let error = done.recv_timeout(DEADLINE).unwrap().unwrap_err();
+        assert!(error.to_string().contains("unknown kind 255"), "{error}");
+    }
 }

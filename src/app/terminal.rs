@@ -56,3 +56,54 @@ fn size_in_characters() -> Size {
     let (cols, rows) = crossterm::terminal::size().unwrap_or((80, 24));
     Size { rows, cols, ..Size::default() }
 }
+
+/// Raw mode, from [`RawMode::enter`] until dropped. It is undone on a panic
+/// too, before its message is printed, and by [`leave_raw_mode`] when a
+/// signal ends the process.
+pub struct RawMode(());
+
+impl RawMode {
+    pub fn enter() -> std::io::Result<Self> {
+        crossterm::terminal::enable_raw_mode()?;
+        static HOOK: std::sync::Once = std::sync::Once::new();
+        HOOK.call_once(|| {
+            let print = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                leave_raw_mode();
+                print(panic);
+            }));
+        });
+        Ok(Self(()))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        leave_raw_mode();
+    }
+}
+
+/// Gives the terminal back its old modes, if raw mode was entered.
+pub fn leave_raw_mode() {
+    // A terminal that has gone needs no modes.
+    let _ = crossterm::terminal::disable_raw_mode();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_used_between_two_terminals_or_when_forced() {
+        for (choice, stdin, stdout, expected) in [
+            (TtyChoice::Auto, true, true, Ok(true)),
+            (TtyChoice::Auto, true, false, Ok(false)),
+            (TtyChoice::Auto, false, true, Ok(false)),
+            (TtyChoice::Force, true, false, Ok(true)),
+            (TtyChoice::Force, false, true, Err(NoTerminal)),
+            (TtyChoice::Never, true, true, Ok(false)),
+        ] {
+            assert_eq!(decide(choice, stdin, stdout), expected, "{choice:?} {stdin} {stdout}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The environment of a program: that of a clean login, and what was asked
+//! for.
+
+use std::collections::BTreeMap;
+
+use super::accounts::Account;
+use crate::protocol::request::ExecRequest;
+
+/// Everyone's: namespaces make root of a plain user, who then looks for
+/// `ip` and `mount`.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What of the guest a login environment depends on.
+pub struct Login<'a> {
+    pub account: &'a Account,
+    /// The content of /etc/environment.
+    pub system: &'a str,
+    /// `/run/user/UID`, where it exists.
+    pub runtime_dir: Option<String>,
+}
+
+/// Variables by name; later ones replace earlier ones.
+pub type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The variables for a program of `request`.
+pub fn variables(login: &Login<'_>, request: &ExecRequest) -> Variables {
+    let mut all = Variables::new();
+    let mut set = |name: &[u8], value: &[u8]| {
+        all.insert(name.to_vec(), value.to_vec());
+    };
+    set(b"PATH", PATH.as_bytes());
+    set(b"LANG", b"C.UTF-8");
+    for (name, value) in login.system.lines().filter_map(assignment) {
+        set(name.as_bytes(), value.as_bytes());
+    }
+    let account = login.account;
+    let name = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
+    set(b"USER", name.as_bytes());
+    set(b"LOGNAME", name.as_bytes());
+    set(b"HOME", account.home.as_bytes());
+    set(b"SHELL", account.shell.as_bytes());
+    if let Some(dir) = &login.runtime_dir {
+        set(b"XDG_RUNTIME_DIR", dir.as_bytes());
+    }
+    if let Some(tty) = &request.tty {
+        set(b"TERM", &tty.term);
+    }
+    for (name, value) in &request.env {
+        set(name, value);
+    }
+    all
+}
+
+/// A line of /etc/environment as pam_env reads the simple ones:
+/// `NAME=value`, `NAME="value"`, with or without `export`.
+fn assignment(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let (name, value) = line.split_once('=')?;
+    let plain = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    if name.is_empty() || !name.chars().all(plain) {
+        return None;
+    }
+    let quoted = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    Some((name, quoted('"').or_else(|| quoted('\'')).unwrap_or(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::plan::Credentials;
+    use crate::protocol::request::{Bytes, Size, Terminal};
+
+    fn account() -> Account {
+        Account {
+            name: Some("core".into()),
+            home: "/var/home/core".into(),
+            shell: "/bin/zsh".into(),
+            credentials: Credentials { uid: 1000, gid: 1000, groups: vec![] },
+        }
+    }
+
+    fn lines(system: &str, request: &ExecRequest) -> Vec<String> {
+        let account = account();
+        let runtime_dir = Some("/run/user/1000".to_owned());
+        let login = Login { account: &account, system, runtime_dir };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let line = |(name, value)| format!("{}={}", text(name), text(value));
+        variables(&login, request).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_login_has_these_and_no_more() {
+        assert_eq!(
+            lines("", &ExecRequest::default()),
+            [
+                "HOME=/var/home/core",
+                "LANG=C.UTF-8",
+                "LOGNAME=core",
+                &format!("PATH={PATH}"),
+                "SHELL=/bin/zsh",
+                "USER=core",
+                "XDG_RUNTIME_DIR=/run/user/1000",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_system_can_set_the_path_but_not_the_user_and_a_request_sets_all() {
+        let mut request = ExecRequest::default();
+        let bytes = |text: &str| Bytes::from(text.as_bytes().to_vec());
+        request.env = vec![(bytes("LANG"), bytes("de")), (bytes("LANG"), bytes("fr"))];
+        request.tty = Some(Terminal { term: bytes("xterm"), size: Size::default() });
+        let all = lines("# no\nexport PATH=\"/p\"\nUSER=x\nA B=c\nHTTP=y=z\n", &request);
+        for line in ["PATH=/p", "USER=core", "HTTP=y=z", "LANG=fr", "TERM=xterm"] {
+            assert!(all.contains(&line.to_owned()), "{line} in {all:?}");
+        }
+        assert_eq!(all.len(), 9);
+    }
+}

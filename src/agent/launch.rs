@@ -1,0 +1,190 @@
+//! Starts the program of a request: everything that can fail is prepared
+//! before the fork, the new process only takes the steps of its plan.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, pipe2};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use super::accounts::{Account, Accounts};
+use super::environment::{self, Login};
+use super::failure::{failed, refused};
+use super::program::Program;
+use super::pty::{self, Pty};
+use super::report::{Report, Reports};
+use super::steps::{self, Subject};
+use super::sys::{self, Kernel};
+use crate::namespace::plan::{StartDirectory, Step, plan};
+use crate::protocol::outcome::{FailedStep, Failure, Outcome};
+use crate::protocol::request::{ExecRequest, UserSpec};
+
+/// A process that runs, or is about to run, the program.
+pub struct Child {
+    pub pid: u32,
+    /// Readable once it has ended.
+    pub pidfd: OwnedFd,
+    /// Taken by whoever relays them.
+    pub streams: Option<Streams>,
+    reports: File,
+}
+
+/// Our ends of the program's streams, non-blocking.
+pub enum Streams {
+    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Terminal(OwnedFd),
+}
+
+/// The program's ends of them.
+enum Ends {
+    Pipes([OwnedFd; 3]),
+    Terminal(OwnedFd),
+}
+
+/// What the new process needs.
+struct Launch {
+    user: String,
+    program: Program,
+    steps: Vec<Step>,
+}
+
+/// Starts the program of `request`.
+pub fn launch(request: &ExecRequest) -> Result<Child, Failure> {
+    let accounts = Accounts::of_system();
+    let account = account(request, &accounts)?;
+    let launch = prepare(request, &account, &accounts)?;
+    let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
+    let (streams, ends) =
+        open_streams(request, &account).map_err(started("cannot open streams"))?;
+    let (reports, write_reports) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+        .map_err(|e| started("cannot open a pipe")(e.into()))?;
+    match sys::fork().map_err(started("fork failed"))? {
+        ForkResult::Child => become_program(&launch, ends, &write_reports),
+        ForkResult::Parent { child } => {
+            let pid = Pid::from_raw(child.as_raw()).expect("a child has a number");
+            let pidfd = pidfd_open(pid, PidfdFlags::empty())
+                .map_err(|e| started("cannot watch the process")(e.into()))?;
+            let pid = child.as_raw().unsigned_abs();
+            Ok(Child { pid, pidfd, streams: Some(streams), reports: File::from(reports) })
+        }
+    }
+}
+
+impl Child {
+    /// How it ended; `None` while it runs. Reaps it.
+    pub fn outcome(&self) -> io::Result<Option<Outcome>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let Some(status) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options)? else {
+            return Ok(None);
+        };
+        if let Some(failure) = self.reports().failure {
+            return Ok(Some(Outcome::NotStarted(failure)));
+        }
+        let byte = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
+        Ok(Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Outcome::Exited(byte(code)),
+            (None, Some(signal)) => {
+                Outcome::Signaled { signal: byte(signal), core: status.dumped() }
+            }
+            (None, None) => return Ok(None),
+        }))
+    }
+
+    /// What the process has reported; each report is read once.
+    pub fn reports(&self) -> Reports {
+        Reports::read(&self.reports)
+    }
+}
+
+fn account(request: &ExecRequest, accounts: &Accounts<'_>) -> Result<Account, Failure> {
+    let own = || UserSpec { user: nix::unistd::geteuid().to_string(), group: None };
+    let user = request.user.clone().unwrap_or_else(own);
+    accounts.find(&user).map_err(|e| refused(FailedStep::User, e))
+}
+
+fn prepare(
+    request: &ExecRequest,
+    account: &Account,
+    accounts: &Accounts<'_>,
+) -> Result<Launch, Failure> {
+    let runtime_dir = format!("/run/user/{}", account.credentials.uid);
+    let login = Login {
+        account,
+        system: &std::fs::read_to_string("/etc/environment").unwrap_or_default(),
+        runtime_dir: Path::new(&runtime_dir).is_dir().then_some(runtime_dir),
+    };
+    let variables = environment::variables(&login, request);
+    let program = Program::new(&request.argv, &variables)
+        .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
+    let start = start_directory(request, account);
+    let steps = plan(&request.namespaces, &account.credentials, start, accounts)
+        .map_err(|e| refused(FailedStep::Namespaces, e))?;
+    let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
+    Ok(Launch { user, program, steps })
+}
+
+/// A relative directory is one below the home.
+fn start_directory(request: &ExecRequest, account: &Account) -> StartDirectory {
+    let home = account.home.as_bytes();
+    match &request.cwd {
+        None => StartDirectory::Home(home.to_vec()),
+        Some(dir) if dir.starts_with(b"/") => StartDirectory::Asked(dir.to_vec()),
+        Some(dir) => StartDirectory::Asked([home, b"/", dir].concat()),
+    }
+}
+
+fn open_streams(request: &ExecRequest, account: &Account) -> io::Result<(Streams, Ends)> {
+    if let Some(tty) = &request.tty {
+        let Pty { master, terminal } = pty::open(tty.size, account.credentials.uid)?;
+        rustix::io::ioctl_fionbio(&master, true)?;
+        return Ok((Streams::Terminal(master), Ends::Terminal(terminal)));
+    }
+    let (child_in, stdin) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stdout, child_out) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stderr, child_err) = pipe2(OFlag::O_CLOEXEC)?;
+    // Only our ends: programs do not expect a non-blocking stdout.
+    for ours in [&stdin, &stdout, &stderr] {
+        rustix::io::ioctl_fionbio(ours, true)?;
+    }
+    Ok((Streams::Pipes { stdin, stdout, stderr }, Ends::Pipes([child_in, child_out, child_err])))
+}
+
+/// The rest of the new process's life before its exec.
+fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
+    // A panic must not unwind into the agent's code, which this copy holds.
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let failure = match take_streams(ends, reports) {
+            Err(e) => failed(FailedStep::Launch, "cannot set up the streams", &e),
+            Ok(()) => {
+                let subject = Subject { user: &launch.user, program: &launch.program.name };
+                let mut kernel = Kernel::new(&launch.program, reports.as_fd());
+                steps::run(&launch.steps, &subject, &mut kernel)
+            }
+        };
+        let _ = rustix::io::write(reports, &Report::Failed(failure).encode());
+    }));
+    sys::exit_now(1)
+}
+
+/// A session of its own, so that signals reach the program's group alone.
+fn take_streams(ends: Ends, reports: &OwnedFd) -> io::Result<()> {
+    rustix::process::setsid()?;
+    sys::default_broken_pipes();
+    let kept = reports.as_fd();
+    match &ends {
+        Ends::Pipes([stdin, stdout, stderr]) => {
+            sys::keep_only([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], kept)?;
+        }
+        Ends::Terminal(terminal) => {
+            rustix::process::ioctl_tiocsctty(terminal)?;
+            sys::keep_only([terminal.as_fd(); 3], kept)?;
+        }
+    }
+    // `keep_only` has closed them.
+    std::mem::forget(ends);
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! A link: two descriptors handed over by `attach`, as one connection for
+//! yamux.
+//!
+//! yamux reads and writes a frame's header and body one by one and flushes
+//! after each frame; here reads are buffered and what is written goes out in
+//! one call once yamux has nothing more to say.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use futures::io::{AsyncRead, AsyncWrite};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::sys;
+
+/// What is read at once, and how much unwritten output stops yamux.
+const BUFFER: usize = 64 * 1024;
+
+/// Bodies from this size on are written from where they are.
+const DIRECT: usize = 8 * 1024;
+
+/// The connection that yamux owns.
+pub struct Link {
+    input: AsyncFd<OwnedFd>,
+    read: Vec<u8>,
+    start: usize,
+    end: usize,
+    output: Rc<RefCell<Output>>,
+}
+
+/// The writing half, which the link's driver flushes.
+pub struct Output {
+    fd: AsyncFd<OwnedFd>,
+    pending: Vec<u8>,
+}
+
+impl Link {
+    /// Wraps pipes, sockets or one socket twice; fails for anything that
+    /// cannot be waited for.
+    pub fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&input, true)?;
+        rustix::io::ioctl_fionbio(&output, true)?;
+        let fd = sys::watch(output, Interest::WRITABLE)?;
+        Ok(Self {
+            input: sys::watch(input, Interest::READABLE)?,
+            read: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            output: Rc::new(RefCell::new(Output { fd, pending: Vec::new() })),
+        })
+    }
+
+    pub fn output(&self) -> Rc<RefCell<Output>> {
+        Rc::clone(&self.output)
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let count = ready!(poll_read_fd(&self.input, cx, &mut self.read))?;
+        (self.start, self.end) = (0, count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let link = &mut *self;
+        if link.start == link.end {
+            if buf.len() >= BUFFER {
+                return poll_read_fd(&link.input, cx, buf);
+            }
+            ready!(link.poll_fill(cx))?;
+        }
+        let held = &link.read[link.start..link.end];
+        let count = held.len().min(buf.len());
+        buf[..count].copy_from_slice(&held[..count]);
+        link.start += count;
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.output.borrow_mut().poll_write(cx, buf)
+    }
+
+    /// Does nothing: the driver flushes when yamux is done.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.output.borrow_mut().poll_flush(cx)
+    }
+}
+
+impl Output {
+    /// Bytes before the first of yamux.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend(bytes);
+    }
+
+    /// Writes what is pending; ready when nothing is.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let written = ready!(poll_write_fd(&self.fd, cx, &[&self.pending]))?;
+            self.pending.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.len() >= DIRECT {
+            return self.poll_write_direct(cx, buf);
+        }
+        if self.pending.len() + buf.len() > BUFFER {
+            ready!(self.poll_flush(cx))?;
+        }
+        self.pending.extend(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    /// Writes what is pending and `buf` behind it, in one call if it fits.
+    fn poll_write_direct(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let written = ready!(poll_write_fd(&self.fd, cx, &[&self.pending, buf]))?;
+            let of_pending = written.min(self.pending.len());
+            self.pending.drain(..of_pending);
+            if written > of_pending {
+                return Poll::Ready(Ok(written - of_pending));
+            }
+        }
+    }
+}
+
+fn poll_read_fd(
+    fd: &AsyncFd<OwnedFd>,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    loop {
+        let mut guard = ready!(fd.poll_read_ready(cx))?;
+        match rustix::io::read(fd, &mut *buf) {
+            Ok(count) => {
+                // A pipe or socket that gave less than asked for is empty:
+                // that spares the read that would say so.
+                if count > 0 && count < buf.len() {
+                    guard.clear_ready();
+                }
+                return Poll::Ready(Ok(count));
+            }
+            Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Poll::Ready(Err(e.into())),
+        }
+    }
+}
+
+fn poll_write_fd(
+    fd: &AsyncFd<OwnedFd>,
+    cx: &mut Context<'_>,
+    parts: &[&[u8]],
+) -> Poll<io::Result<usize>> {
+    let slices: Vec<_> =
+        parts.iter().filter(|p| !p.is_empty()).map(|p| io::IoSlice::new(p)).collect();
+    loop {
+        let mut guard = ready!(fd.poll_write_ready(cx))?;
+        match rustix::io::writev(fd, &slices) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => return Poll::Ready(Ok(count)),
+            Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Poll::Ready(Err(e.into())),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! One stream: its request, and the answer.
+
+use std::io;
+
+use super::about::About;
+use super::channel::Channel;
+use super::failure::refused;
+use super::launch::launch;
+use super::relay;
+use crate::protocol::frame::{Decoder, FrameError, Kind};
+use crate::protocol::message::{FromAgent, FromHost};
+use crate::protocol::outcome::{FailedStep, Outcome};
+use crate::protocol::request::Request;
+
+/// Serves the stream to its end. Errors end this stream alone.
+pub async fn serve(stream: yamux::Stream, about: &About) {
+    let channel = Channel::new(stream);
+    // The host has gone: nobody is left to tell.
+    let _ = answer(&channel, about).await;
+}
+
+async fn answer(channel: &Channel, about: &About) -> io::Result<()> {
+    let mut decoder = Decoder::default();
+    match first_request(channel, &mut decoder).await? {
+        Ok(Request::Info) => channel.finish(&FromAgent::Info(about.info())).await,
+        Ok(Request::Exec(request)) => match launch(&request) {
+            Ok(child) => {
+                drop(request);
+                relay::run(channel, decoder, child).await
+            }
+            Err(failure) => channel.finish(&FromAgent::Outcome(Outcome::NotStarted(failure))).await,
+        },
+        Err(error) => {
+            let failure = refused(FailedStep::Request, format!("the request is broken: {error}"));
+            channel.finish(&FromAgent::Outcome(Outcome::NotStarted(failure))).await
+        }
+    }
+}
+
+async fn first_request(
+    channel: &Channel,
+    decoder: &mut Decoder,
+) -> io::Result<Result<Request, FrameError>> {
+    loop {
+        match decoder.next() {
+            Ok(None) => {}
+            Ok(Some(frame)) if frame.kind != Kind::Request => {
+                return Ok(Err(FrameError::OutOfPlace(frame.kind)));
+            }
+            Ok(Some(frame)) => {
+                return Ok(FromHost::decode(frame).and_then(|message| match message {
+                    FromHost::Request(request) => Ok(request),
+                    _ => Err(FrameError::OutOfPlace(Kind::Request)),
+                }));
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+        let count = channel.read(decoder.space()).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        decoder.filled(count);
+    }
+}
