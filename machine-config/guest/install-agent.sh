@@ -1,5 +1,6 @@
 # Installs the uploaded agent. Runs as root with two arguments, the upload and
-# its SHA-256; the systemd unit comes on standard input.
+# its SHA-256; the function print_unit, which nsvm puts before it, prints the
+# systemd unit.
 set -eu
 umask 022
 upload=$1 sha=$2
@@ -21,7 +22,7 @@ mv -f "$dir/.nsvm-agent.new" "$dir/nsvm-agent"
 mv -f "$dir/.nsvm-agent.sha256.new" "$dir/nsvm-agent.sha256"
 if [ -d /run/systemd/system ]; then
     unit=/etc/systemd/system/nsvm-agent.service
-    cat >"$unit.new"
+    print_unit >"$unit.new"
     mv -f "$unit.new" "$unit"
     systemctl daemon-reload
     systemctl --quiet enable nsvm-agent.service

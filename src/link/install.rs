@@ -129,14 +129,20 @@ fn install(
     let upload = upload(session, agent)?;
     let path = upload.to_str().ok_or_else(|| LinkError::Install("odd home directory".into()))?;
     let command = format!("/bin/sh -s -- {} {}", quote(path), agent.sha256);
-    // The shell reads its script from stdin and leaves the rest, the unit, to
-    // the script's `cat`: a function makes it read all of the script first.
-    let input = format!("main() {{\n{SCRIPT}\n}}\nmain \"$@\"; exit\n{UNIT}");
-    let result = session::run(session, &as_root(user, &command), input.as_bytes(), end)?;
+    let result = session::run(session, &as_root(user, &command), script().as_bytes(), end)?;
     if result.status == 0 {
         return Ok(());
     }
     Err(LinkError::Install(format!("status {}: {}", result.status, result.stderr)))
+}
+
+/// What root's shell reads. A function, so that a connection that breaks in
+/// the middle runs nothing.
+fn script() -> String {
+    format!(
+        "print_unit() {{\ncat <<'END_OF_UNIT'\n{UNIT}END_OF_UNIT\n}}\n\
+         main() {{\n{SCRIPT}\n}}\nmain \"$@\"; exit\n"
+    )
 }
 
 fn upload(session: &Session, agent: &AgentBinary) -> Result<PathBuf, LinkError> {
@@ -174,6 +180,15 @@ mod tests {
     fn root_needs_no_sudo() {
         assert_eq!(as_root("root", "x"), "exec x");
         assert!(as_root("core", "x").contains("exec sudo -n x"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_script_is_one_that_a_shell_understands() {
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("/bin/sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(script().as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
     }
 
     #[test]
