@@ -1,0 +1,125 @@
+//! A temporary home and the program under test in it.
+#![allow(dead_code, unreachable_pub)] // each test binary uses its own part
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use assert_cmd::Command;
+
+/// Nothing in these tests takes longer on a machine that works: a guest boots
+/// in 15 s translated, in a minute on a busy host.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// An `NSVM_HOME` of its own, with a space in its path as on a Mac.
+pub struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("nsvm test ").tempdir().unwrap();
+        Self { dir }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// `nsvm` in this home. The image cache is the shared one, if there is one.
+    pub fn nsvm<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = Command::new(program());
+        self.prepare(&mut command);
+        command.args(args).timeout(PATIENCE);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command.env("NSVM_HOME", self.path());
+        for unwanted in ["NSVM_MACHINE", "NSVM_QEMU", "NSVM_STREAM_URL", "NSVM_LOG"] {
+            command.env_remove(unwanted);
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ran {
+        Ran(self.nsvm(args).output().unwrap())
+    }
+
+    /// A command that is not waited for: the builder of std.
+    pub fn spawnable<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> std::process::Command {
+        let mut command = std::process::Command::new(program());
+        command.env("NSVM_HOME", self.path()).args(args);
+        command
+    }
+
+    /// Every file below the home whose path mentions `name`.
+    pub fn traces_of(&self, name: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        walk(self.path(), &mut found);
+        let home = self.path().to_owned();
+        found.retain(|path| path.strip_prefix(&home).unwrap().to_string_lossy().contains(name));
+        found
+    }
+}
+
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() {
+            walk(&path, found);
+        }
+        found.push(path);
+    }
+}
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_nsvm"))
+}
+
+/// How a command ended.
+pub struct Ran(pub Output);
+
+impl Ran {
+    pub fn code(&self) -> i32 {
+        self.0.status.code().unwrap_or(-1)
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.0.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Panics unless it exited with `code`.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code(),
+            code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.stdout(),
+            self.stderr()
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Self {
+        assert_eq!(self.stdout(), text, "\n--- stderr\n{}", self.stderr());
+        self
+    }
+
+    /// Panics unless stderr mentions every one of the texts.
+    #[track_caller]
+    pub fn complains(self, texts: &[&str]) -> Self {
+        let stderr = self.stderr();
+        for text in texts {
+            assert!(stderr.contains(text), "no {text:?} in\n{stderr}");
+        }
+        self
+    }
+}
