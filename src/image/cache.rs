@@ -176,9 +176,9 @@ impl Cache {
             return Ok(found);
         }
         self.sweep();
-        let made = make()?;
-        self.remember(key, &made)?;
-        Ok(made)
+        let found = make()?;
+        self.remember(key, &found)?;
+        Ok(found)
     }
 
     /// Removes what killed processes left: unfinished files and directories

@@ -29,6 +29,8 @@ mod remote;
 mod source;
 mod sparse;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod watch;
 mod xz;
 

@@ -1,4 +1,4 @@
-//! Images that are downloaded: a URL with a digest, and Fedora CoreOS.
+//! Images that are downloaded: a URL with a digest, and an FCOS stream.
 
 use url::Url;
 
@@ -20,7 +20,7 @@ pub fn url(job: &Job<'_>, url: &Url, sha256: &str) -> Result<Remembered, ImageEr
     download(job, url, Expected { source_sha256: Some(sha256), disk_sha256: None })
 }
 
-/// The newest release of a Fedora CoreOS stream.
+/// The newest release of an FCOS stream.
 pub fn fcos(
     job: &Job<'_>,
     image: &str,

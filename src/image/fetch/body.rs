@@ -139,7 +139,7 @@ impl Read for Body<'_> {
     }
 }
 
-/// A strong ETag, else the date. A weak ETag does not promise equal bytes.
+/// A strong `ETag`, else the date. A weak one does not promise equal bytes.
 fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
     let strong = |value: &&HeaderValue| !value.as_bytes().starts_with(b"W/");
     headers.get(ETAG).filter(strong).or_else(|| headers.get(LAST_MODIFIED)).cloned()

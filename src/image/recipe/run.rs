@@ -142,3 +142,70 @@ fn end(child: &mut Child) {
     host::end_group(child, Ending::Forced);
     let _ = child.wait();
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::image::testing::with_job;
+    use crate::machine::event::Event;
+
+    type Outcome = Result<Result<Ended, RecipeError>, ImageError>;
+
+    fn run(dir: &Path, text: &str, cancel: &AtomicBool) -> (Outcome, Vec<Event>) {
+        let path = dir.join("build.sh");
+        fs::write(&path, text).unwrap();
+        with_job(cancel, |job| Script { path, image: "test", job }.run([dir.as_os_str()]))
+    }
+
+    #[test]
+    fn steps_become_events_and_other_lines_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "echo result; echo build: one >&2; echo noise >&2; echo build: two >&2";
+        let (outcome, events) = run(dir.path(), text, &AtomicBool::new(false));
+        outcome.unwrap().unwrap().success().unwrap();
+        let step = |text: &str| Event::Step { text: format!("Building test: {text}") };
+        assert_eq!(events, [step("one"), step("two")]);
+    }
+
+    #[test]
+    fn a_failure_holds_the_last_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "for i in $(seq 30); do echo line $i >&2; done; exit 3";
+        let (outcome, _) = run(dir.path(), text, &AtomicBool::new(false));
+        let error = outcome.unwrap().unwrap().success().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("exit status: 3") && text.ends_with("line 30"), "{text}");
+        assert_eq!(text.lines().count(), 1 + TAIL, "{text}");
+    }
+
+    #[test]
+    fn giving_up_ends_all_that_was_started_after_its_clean_up() {
+        let dir = tempfile::tempdir().unwrap();
+        // The lock is held as long as any process of the script lives.
+        let text = "exec 9>\"$1/alive\"; trap 'echo > \"$1/cleaned\"; exit 1' TERM
+            (trap '' TERM; sleep 60) & echo build: ready >&2; wait";
+        let cancel = AtomicBool::new(false);
+        let (outcome, _) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(500));
+                cancel.store(true, Ordering::Relaxed);
+            });
+            run(dir.path(), text, &cancel)
+        });
+        assert!(matches!(outcome, Err(ImageError::Cancelled)));
+        assert!(dir.path().join("cleaned").exists());
+        assert_eq!(holders(&dir.path().join("alive")), 0);
+    }
+
+    /// Processes of this host that have the file open.
+    fn holders(file: &Path) -> usize {
+        let links = |dir: std::io::Result<fs::ReadDir>| dir.into_iter().flatten().flatten();
+        let fds = links(fs::read_dir("/proc")).map(|process| process.path().join("fd"));
+        let open = fds.flat_map(|fds| links(fs::read_dir(fds)));
+        open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file)).count()
+    }
+}
