@@ -1,5 +1,6 @@
 //! An HTTP server that can be told to misbehave. One request a connection.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -105,7 +106,7 @@ pub struct Seen {
 #[derive(Clone)]
 pub struct Server {
     address: SocketAddr,
-    routes: Arc<Mutex<Vec<(String, Vec<Reply>)>>>,
+    routes: Arc<Mutex<HashMap<String, Vec<Reply>>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -130,7 +131,7 @@ impl Server {
     /// Answers requests for `path` with these, in turn; the last one repeats.
     pub fn route(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         let replies = replies.into_iter().collect();
-        self.routes.lock().unwrap().push((path.to_owned(), replies));
+        self.routes.lock().unwrap().insert(path.to_owned(), replies);
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -166,7 +167,7 @@ impl Server {
 
     fn next_reply(&self, path: &str) -> Reply {
         let mut routes = self.routes.lock().unwrap();
-        let Some((_, replies)) = routes.iter_mut().find(|(route, _)| route == path) else {
+        let Some(replies) = routes.get_mut(path) else {
             return Reply::status("404 Not Found");
         };
         if replies.len() > 1 { replies.remove(0) } else { replies[0].clone() }

@@ -93,7 +93,8 @@ impl World {
 }
 
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let nibble = |value: u8| char::from_digit(value.into(), 16).unwrap();
+    Sha256::digest(bytes).iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
 }
 
 pub fn xz(bytes: &[u8]) -> Vec<u8> {
