@@ -5,6 +5,7 @@
 //! <cache>/index/KEY.json                   which base a source gave; losing it costs a download
 //! <cache>/locks/KEY.lock                   held while that source is fetched or built
 //! <cache>/KEY.partial                      being written, under that lock
+//! <cache>/KEY.download, .download.json     a download to be continued, and of what
 //! <cache>/KEY.work/                        a build's directory, under that lock
 //! <cache>/packages/                        packages a build has downloaded
 //! ```
@@ -26,6 +27,9 @@ use super::disk;
 use super::error::ImageError;
 use super::hashing::digest_of;
 use super::prepare::Job;
+
+/// An unfinished download is worth its space for so long.
+const DOWNLOAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often a waiter asks for a lock, and how soon it notices Ctrl-C.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -113,6 +117,12 @@ impl Cache {
         self.dir.join(format!("{}.partial", key.0))
     }
 
+    /// The bytes of an unfinished download, and the note about them.
+    pub(super) fn download(&self, key: &Key) -> (PathBuf, PathBuf) {
+        let path = |suffix| self.dir.join(format!("{}.{suffix}", key.0));
+        (path("download"), path("download.json"))
+    }
+
     pub(super) fn work(&self, key: &Key) -> PathBuf {
         self.dir.join(format!("{}.work", key.0))
     }
@@ -182,19 +192,32 @@ impl Cache {
     }
 
     /// Removes what killed processes left: unfinished files and directories
-    /// whose lock nobody holds. Failing to is no reason to stop.
+    /// whose lock nobody holds, downloads when nobody has gone on with them for
+    /// long. Failing to is no reason to stop.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
-            let unfinished = name.strip_suffix(".partial").or_else(|| name.strip_suffix(".work"));
-            let Some(key) = unfinished else { continue };
+            let Some((key, suffix)) = name.split_once('.') else { continue };
+            let stale = match suffix {
+                "partial" | "work" => true,
+                "download" | "download.json" => is_older(&path, DOWNLOAD_KEPT),
+                _ => false,
+            };
+            if !stale {
+                continue;
+            }
             if let Ok(Some(_lock)) = Lock::try_acquire(&self.lock_path(key)) {
                 let _ =
                     if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             }
         }
     }
+}
+
+fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|found| found.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
 /// Makes a finished file read-only and gives it its final name. A file of that

@@ -198,7 +198,8 @@ fn decoder_words(error: &io::Error) -> String {
     }
 }
 
-fn unwritable(dir: &Path, error: io::Error, needed: u64) -> ImageError {
+/// An error from the writing side; `needed` bytes were still to come.
+pub fn unwritable(dir: &Path, error: io::Error, needed: u64) -> ImageError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let free = host::disk_space(dir).map_or(0, |(free, _)| free);

@@ -5,6 +5,7 @@
 
 mod fcos;
 mod local;
+mod resume;
 mod server;
 mod url;
 mod world;

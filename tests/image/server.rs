@@ -15,6 +15,8 @@ pub struct Reply {
     body: Arc<Vec<u8>>,
     ranges: bool,
     fault: Fault,
+    /// Bytes a second.
+    speed: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,8 @@ enum Fault {
 impl Reply {
     pub fn file(body: &[u8]) -> Self {
         let body = Arc::new(body.to_vec());
-        Self { status: "200 OK", headers: Vec::new(), body, ranges: true, fault: Fault::None }
+        let (status, headers) = ("200 OK", Vec::new());
+        Self { status, headers, body, ranges: true, fault: Fault::None, speed: None }
     }
 
     pub fn status(status: &'static str) -> Self {
@@ -66,7 +69,17 @@ impl Reply {
         Self { fault: Fault::Stall(bytes), ..self }
     }
 
-    fn send(&self, to: &mut TcpStream, range: Option<usize>) -> std::io::Result<usize> {
+    pub fn slowly(self, bytes_a_second: usize) -> Self {
+        Self { speed: Some(bytes_a_second), ..self }
+    }
+
+    /// Sends the answer; `count` learns of each piece of the body.
+    fn send(
+        &self,
+        to: &mut TcpStream,
+        range: Option<usize>,
+        count: impl Fn(usize),
+    ) -> std::io::Result<()> {
         let start = range.filter(|_| self.ranges && self.status == "200 OK");
         let body = &self.body[start.unwrap_or(0).min(self.body.len())..];
         let mut head = match start {
@@ -85,11 +98,17 @@ impl Reply {
             Fault::None => body.len(),
             Fault::Cut(bytes) | Fault::Stall(bytes) => bytes.min(body.len()),
         };
-        to.write_all(&body[..sent])?;
+        for piece in body[..sent].chunks(64 << 10) {
+            to.write_all(piece)?;
+            count(piece.len());
+            if let Some(speed) = self.speed {
+                thread::sleep(Duration::from_secs(1) * 65_536 / u32::try_from(speed).unwrap());
+            }
+        }
         if matches!(self.fault, Fault::Stall(_)) {
             thread::sleep(Duration::from_secs(20));
         }
-        Ok(sent)
+        Ok(())
     }
 }
 
@@ -160,9 +179,8 @@ impl Server {
             seen.push(Seen { path, range, sent: 0 });
             seen.len() - 1
         };
-        if let Ok(sent) = reply.send(&mut stream, range) {
-            self.seen.lock().unwrap()[at].sent = sent;
-        }
+        // An error means that the client has gone.
+        let _ = reply.send(&mut stream, range, |n| self.seen.lock().unwrap()[at].sent += n);
     }
 
     fn next_reply(&self, path: &str) -> Reply {

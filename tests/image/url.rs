@@ -112,7 +112,7 @@ fn a_file_that_changes_meanwhile_is_begun_anew() {
 fn a_server_that_always_cuts_is_given_up() {
     let (world, server, disk) = (World::new(), Server::start(), raw_disk(1));
     server.route(RAW, [Reply::file(&disk).without_ranges().cut_after(1000)]);
-    let error = world.refused(&server.url(RAW), Some(&digest(&disk)));
+    let error = world.interrupted(&server.url(RAW), Some(&digest(&disk)));
     assert!(matches!(error, ImageError::Fetch(FetchError::Cut { .. })), "{error}");
     assert_eq!(server.requests(RAW), 3);
 }
@@ -122,7 +122,7 @@ fn a_silent_server_is_given_up() {
     let (world, server, disk) = (World::new(), Server::start(), raw_disk(1));
     server.route(RAW, [Reply::file(&disk).without_ranges().stall_after(1000)]);
     let start = Instant::now();
-    let error = world.refused(&server.url(RAW), Some(&digest(&disk)));
+    let error = world.interrupted(&server.url(RAW), Some(&digest(&disk)));
     assert!(matches!(error, ImageError::Fetch(FetchError::Stalled { .. })), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10));
 }
@@ -188,7 +188,7 @@ fn two_at_once_download_once() {
 }
 
 #[test]
-fn giving_up_ends_it_soon_and_leaves_nothing() {
+fn giving_up_ends_it_soon() {
     let (mut world, server, disk) = (World::new(), Server::start(), raw_disk(1));
     world.settings.patience.stall = Duration::from_secs(60);
     server.route(RAW, [Reply::file(&disk).stall_after(500_000)]);
@@ -198,7 +198,7 @@ fn giving_up_ends_it_soon_and_leaves_nothing() {
             thread::sleep(Duration::from_millis(300));
             world.cancel.store(true, Ordering::Relaxed);
         });
-        let error = world.refused(&server.url(RAW), Some(&digest(&disk)));
+        let error = world.interrupted(&server.url(RAW), Some(&digest(&disk)));
         assert!(matches!(error, ImageError::Cancelled), "{error}");
     });
     assert!(start.elapsed() < Duration::from_secs(5));

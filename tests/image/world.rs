@@ -72,6 +72,13 @@ impl World {
 
     /// The error of a source that must give no image and leave nothing.
     pub fn refused(&self, source: &str, sha256: Option<&str>) -> ImageError {
+        let error = self.interrupted(source, sha256);
+        assert_eq!(self.unfinished(), [""; 0], "left behind after: {error}");
+        error
+    }
+
+    /// The error of a source that may be gone on with later.
+    pub fn interrupted(&self, source: &str, sha256: Option<&str>) -> ImageError {
         let error = self.prepare(source, sha256).unwrap_err();
         assert_eq!(self.images(), [""; 0], "left behind after: {error}");
         error
@@ -82,11 +89,21 @@ impl World {
         self
     }
 
-    /// Everything in the cache but its index and its (empty) locks.
+    /// Everything in the cache but its index, its (empty) locks and what
+    /// remains of downloads to be continued.
     pub fn images(&self) -> Vec<String> {
+        self.names(|name| !matches!(name, "index" | "locks") && !name.contains(".download"))
+    }
+
+    /// What remains of downloads to be continued.
+    pub fn unfinished(&self) -> Vec<String> {
+        self.names(|name| name.contains(".download"))
+    }
+
+    fn names(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.cache_dir()) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|n| n != "index" && n != "locks").collect();
+        let mut names: Vec<String> = names.filter(|name| wanted(name)).collect();
         names.sort();
         names
     }
