@@ -5,6 +5,8 @@
 //! <cache>/index/KEY.json                   which base a source gave; losing it costs a download
 //! <cache>/locks/KEY.lock                   held while that source is fetched or built
 //! <cache>/KEY.partial                      being written, under that lock
+//! <cache>/KEY.download                     a download to be continued ...
+//! <cache>/index/KEY.download.json          ... and which file it is of
 //! <cache>/KEY.work/                        a build's directory, under that lock
 //! <cache>/packages/                        packages a build has downloaded
 //! ```
@@ -26,6 +28,12 @@ use super::disk;
 use super::error::ImageError;
 use super::hashing::digest_of;
 use super::prepare::Job;
+
+/// An unfinished download is worth its space for so long.
+const DOWNLOAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Far longer than the write of a small file takes.
+const TEMPORARY_KEPT: Duration = Duration::from_secs(3600);
 
 /// How often a waiter asks for a lock, and how soon it notices Ctrl-C.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -113,6 +121,12 @@ impl Cache {
         self.dir.join(format!("{}.partial", key.0))
     }
 
+    /// The bytes of an unfinished download, and the note about them.
+    pub(super) fn download(&self, key: &Key) -> (PathBuf, PathBuf) {
+        let note = self.dir.join("index").join(format!("{}.download.json", key.0));
+        (self.dir.join(format!("{}.download", key.0)), note)
+    }
+
     pub(super) fn work(&self, key: &Key) -> PathBuf {
         self.dir.join(format!("{}.work", key.0))
     }
@@ -176,25 +190,48 @@ impl Cache {
             return Ok(found);
         }
         self.sweep();
-        let made = make()?;
-        self.remember(key, &made)?;
-        Ok(made)
+        let found = make()?;
+        self.remember(key, &found)?;
+        Ok(found)
     }
 
-    /// Removes what killed processes left: unfinished files and directories
-    /// whose lock nobody holds. Failing to is no reason to stop.
+    /// Removes what killed processes left. Failing to is no reason to stop.
     fn sweep(&self) {
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let (path, name) = (entry.path(), entry.file_name());
-            let name = name.to_string_lossy();
-            let unfinished = name.strip_suffix(".partial").or_else(|| name.strip_suffix(".work"));
-            let Some(key) = unfinished else { continue };
-            if let Ok(Some(_lock)) = Lock::try_acquire(&self.lock_path(key)) {
-                let _ =
-                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        for dir in [&self.dir, &self.dir.join("index")] {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let (path, name) = (entry.path(), entry.file_name());
+                match left_over(&name.to_string_lossy()) {
+                    Some((key, kept)) if is_older(&path, kept) => self.remove_left_over(&path, key),
+                    _ => {}
+                }
             }
         }
     }
+
+    /// Removes it unless its key's lock says that somebody works on it.
+    fn remove_left_over(&self, path: &Path, key: &str) {
+        let lock = (!key.is_empty()).then(|| Lock::try_acquire(&self.lock_path(key)));
+        if matches!(lock, None | Some(Ok(Some(_)))) {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
+/// The key of a file that only unfinished work needs (none for a temporary
+/// file of an atomic write), and how long it is worth keeping.
+fn left_over(name: &str) -> Option<(&str, Duration)> {
+    let (key, suffix) = name.split_once('.')?;
+    match suffix {
+        "partial" | "work" => Some((key, Duration::ZERO)),
+        "download" | "download.json" => Some((key, DOWNLOAD_KEPT)),
+        suffix if key.is_empty() && suffix.starts_with("tmp-") => Some((key, TEMPORARY_KEPT)),
+        _ => None,
+    }
+}
+
+fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|found| found.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed >= age))
 }
 
 /// Makes a finished file read-only and gives it its final name. A file of that
@@ -211,4 +248,26 @@ pub(super) fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     fs::set_permissions(from, permissions)?;
     fs::rename(from, to)?;
     crate::fs::sync_dir(to.parent().unwrap_or(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unfinished_work_is_left_over() {
+        assert_eq!(left_over("recipe-x.work"), Some(("recipe-x", Duration::ZERO)));
+        assert_eq!(left_over("file-1.partial"), Some(("file-1", Duration::ZERO)));
+        assert_eq!(left_over("download-1.download.json"), Some(("download-1", DOWNLOAD_KEPT)));
+        assert_eq!(left_over(".tmp-abc"), Some(("", TEMPORARY_KEPT)));
+        for kept in ["0123.qcow2", "0123.raw", "file-1.json", "locks", "packages", ".hidden"] {
+            assert_eq!(left_over(kept), None, "{kept}");
+        }
+    }
+
+    #[test]
+    fn keys_differ_by_their_parts() {
+        assert_ne!(Key::new("file", &["a", "b"]), Key::new("file", &["a", "c"]));
+        assert!(Key::new("file", &["a"]).0.starts_with("file-"));
+    }
 }

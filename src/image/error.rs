@@ -88,7 +88,8 @@ impl ImageError {
                 "Give --image the path of a disk image you can read".to_owned()
             }
             Self::Mismatch { .. } => {
-                "Compare --sha256 with the publisher's digest, or get the file again".to_owned()
+                "Run the command again; if it stays so, compare the digest with the publisher's"
+                    .to_owned()
             }
             Self::Damaged { .. } => "Get the file again: it may be cut short".to_owned(),
             Self::Format { hint, .. } => return hint.clone(),

@@ -166,7 +166,7 @@ fn raw(source: &str, start: &[u8], length: u64) -> Result<(), ImageError> {
         None if claims_qcow2 && length > 0 => {
             "its name says qcow2, its content does not".to_owned()
         }
-        None if length % 512 != 0 => {
+        None if !length.is_multiple_of(512) => {
             format!("it is no qcow2, and its {length} bytes are not whole sectors of a raw disk")
         }
         None => return Ok(()),
@@ -198,7 +198,8 @@ fn decoder_words(error: &io::Error) -> String {
     }
 }
 
-fn unwritable(dir: &Path, error: io::Error, needed: u64) -> ImageError {
+/// An error from the writing side; `needed` bytes were still to come.
+pub fn unwritable(dir: &Path, error: io::Error, needed: u64) -> ImageError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             let free = host::disk_space(dir).map_or(0, |(free, _)| free);
@@ -217,4 +218,41 @@ fn needed(written: u64, done: u64, length: Option<u64>) -> u64 {
     let Some(length) = length.filter(|_| done > 0) else { return 0 };
     let whole = u128::from(written) * u128::from(length) / u128::from(done);
     u64::try_from(whole).unwrap_or(u64::MAX).saturating_sub(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_part_of_a_url_has_no_query() {
+        assert_eq!(last_part("https://x/y/disk.qcow2.xz?token=a/b"), "disk.qcow2.xz");
+        assert_eq!(last_part("/a/disk.raw"), "disk.raw");
+        assert_eq!(last_part("disk"), "disk");
+    }
+
+    #[test]
+    fn other_disk_formats_are_named_with_the_way_out() {
+        let error = raw("/a/disk.vmdk", b"KDMV....", 1024).unwrap_err();
+        assert!(error.to_string().contains("it is VMDK"), "{error}");
+        assert!(error.hint().unwrap().contains("qemu-img convert -O qcow2"), "{error}");
+        raw("/a/disk.qcow2", &[0; 512], 512).unwrap_err();
+        raw("/a/notes.txt", b"hello", 5).unwrap_err();
+        raw("/a/disk.img", &[0; 512], 1 << 20).unwrap();
+        raw("/dev/null", b"", 0).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_says_how_much_is_missing() {
+        // 10 of 100 bytes in gave 30 bytes out: 270 more are to come.
+        assert_eq!(needed(30, 10, Some(100)), 270);
+        assert_eq!(needed(30, 0, Some(100)), 0);
+        assert_eq!(needed(30, 10, None), 0);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = unwritable(Path::new("/"), full, u64::MAX);
+        assert!(matches!(error, ImageError::NoSpace { .. }), "{error}");
+        assert!(error.hint().unwrap().contains("NSVM_IMAGE_CACHE"));
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(matches!(unwritable(Path::new("/x"), denied, 0), ImageError::Cache { .. }));
+    }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! source.rs  what was meant            catalog.rs  the names there are
 //! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
-//!   local.rs remote.rs recipe/         fetch.rs    HTTP
+//!   local.rs remote.rs recipe/         fetch/      HTTP; saved.rs keeps half downloads
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
 //! disk.rs    overlays
@@ -26,9 +26,12 @@ mod prepare;
 mod qcow2;
 mod recipe;
 mod remote;
+mod saved;
 mod source;
 mod sparse;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod watch;
 mod xz;
 

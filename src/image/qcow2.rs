@@ -161,14 +161,17 @@ impl Header {
         Ok(())
     }
 
-    /// The offset that an L2 entry points to; `None` for unallocated clusters.
-    fn data_offset(&self, entry: u64) -> Option<u64> {
-        let offset = if entry & COMPRESSED == 0 {
-            entry & OFFSET_MASK
-        } else {
-            entry & ((1 << (62 - (self.cluster_bits - 8))) - 1)
-        };
-        (offset != 0).then_some(offset)
+    /// An offset that the file must reach for the cluster of this L2 entry:
+    /// the cluster's begin, or the last sector of a compressed one. `None` for
+    /// unallocated clusters.
+    fn reaches(&self, entry: u64) -> Option<u64> {
+        if entry & COMPRESSED == 0 {
+            return Some(entry & OFFSET_MASK).filter(|&offset| offset != 0);
+        }
+        let offset_bits = 62 - (self.cluster_bits - 8);
+        let offset = entry & ((1 << offset_bits) - 1);
+        let more_sectors = (entry & (COMPRESSED - 1)) >> offset_bits;
+        Some(((offset >> 9) + more_sectors) << 9)
     }
 }
 
@@ -189,8 +192,8 @@ pub fn check(image: &mut (impl Read + Seek), file_len: u64) -> io::Result<Result
     })
 }
 
-/// Whether every cluster that the tables name begins within the file. (The
-/// last one may end after it: QEMU reads zeroes there.)
+/// Whether every cluster that the tables name is in the file. (Only its begin
+/// is asked for: the last one may end after the file, QEMU reads zeroes there.)
 fn clusters_inside(
     image: &mut (impl Read + Seek),
     header: &Header,
@@ -202,7 +205,7 @@ fn clusters_inside(
             return Ok(false);
         }
         let l2 = read_at(image, table, header.cluster())?;
-        let mut data = entries(&l2, header.l2_entry_len()).filter_map(|e| header.data_offset(e));
+        let mut data = entries(&l2, header.l2_entry_len()).filter_map(|e| header.reaches(e));
         if data.any(|offset| offset >= file_len) {
             return Ok(false);
         }
@@ -233,4 +236,143 @@ fn be_u32(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn be_u64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::io::Cursor;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    use super::*;
+
+    /// A header as version 3 writes it: 64 KiB clusters, 1 GiB, tables in the
+    /// second and third cluster.
+    fn header() -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_LEN];
+        put(&mut bytes, 0, MAGIC);
+        put(&mut bytes, 4, &3_u32.to_be_bytes());
+        put(&mut bytes, 20, &16_u32.to_be_bytes());
+        put(&mut bytes, 24, &(1_u64 << 30).to_be_bytes());
+        put(&mut bytes, 36, &2_u32.to_be_bytes());
+        put(&mut bytes, 40, &0x1_0000_u64.to_be_bytes());
+        put(&mut bytes, 48, &0x2_0000_u64.to_be_bytes());
+        put(&mut bytes, 56, &1_u32.to_be_bytes());
+        bytes
+    }
+
+    fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+        bytes[at..at + value.len()].copy_from_slice(value);
+    }
+
+    /// The header in a file of three clusters, whose tables are empty.
+    fn image(header: &[u8]) -> Vec<u8> {
+        let mut bytes = header.to_vec();
+        bytes.resize(3 << 16, 0);
+        bytes
+    }
+
+    fn verdict(bytes: &[u8]) -> Result<Header, Problem> {
+        check(&mut Cursor::new(bytes), bytes.len() as u64).unwrap()
+    }
+
+    #[test]
+    fn a_sound_image_has_a_virtual_size() {
+        assert_eq!(verdict(&image(&header())).unwrap().virtual_size, 1 << 30);
+    }
+
+    #[test]
+    fn other_files_are_no_qcow2() {
+        for bytes in [&b""[..], b"QFI", b"<!DOCTYPE html>"] {
+            assert!(matches!(Header::parse(bytes), Err(Problem::Format(_))), "{bytes:?}");
+        }
+        let mut future = header();
+        put(&mut future, 4, &4_u32.to_be_bytes());
+        assert!(matches!(Header::parse(&future), Err(Problem::Format(_))));
+        assert!(matches!(Header::parse(&header()[..60]), Err(Problem::Damaged(_))));
+    }
+
+    #[test]
+    fn a_base_may_not_point_to_other_files() {
+        let mut backed = header();
+        put(&mut backed, 8, &200_u64.to_be_bytes());
+        assert!(matches!(verdict(&image(&backed)), Err(Problem::Untrusted(_))));
+        let mut external = header();
+        put(&mut external, 72, &INCOMPATIBLE_DATA_FILE.to_be_bytes());
+        assert!(matches!(verdict(&image(&external)), Err(Problem::Untrusted(_))));
+    }
+
+    #[test]
+    fn encryption_and_unknown_features_are_refused() {
+        let mut encrypted = header();
+        put(&mut encrypted, 32, &1_u32.to_be_bytes());
+        assert!(matches!(verdict(&image(&encrypted)), Err(Problem::Format(_))));
+        let mut unknown = header();
+        put(&mut unknown, 72, &(1_u64 << 40).to_be_bytes());
+        assert!(matches!(verdict(&image(&unknown)), Err(Problem::Format(_))));
+    }
+
+    #[test]
+    fn tables_beyond_the_end_or_impossible_sizes_are_damage() {
+        let fields: [(usize, &[u8]); 5] = [
+            (20, &40_u32.to_be_bytes()),
+            (24, &u64::MAX.to_be_bytes()),
+            (36, &1_u32.to_be_bytes()),
+            (40, &u64::MAX.to_be_bytes()),
+            (56, &9_u32.to_be_bytes()),
+        ];
+        for (at, value) in fields {
+            let mut bytes = header();
+            put(&mut bytes, at, value);
+            assert!(matches!(verdict(&image(&bytes)), Err(Problem::Damaged(_))), "field at {at}");
+        }
+    }
+
+    #[test]
+    fn clusters_beyond_the_end_are_damage() {
+        let mut bytes = image(&header());
+        put(&mut bytes, 0x1_0000, &(9_u64 << 16).to_be_bytes());
+        assert_eq!(verdict(&bytes), Err(cut_short(3 << 16)));
+    }
+
+    /// Makes an image of 8 MiB of data with `qemu-img`; `None` (visibly) where
+    /// that is not installed.
+    fn made_by_qemu(dir: &Path, options: &[&str]) -> Option<PathBuf> {
+        let (raw, qcow2) = (dir.join("disk.raw"), dir.join("disk.qcow2"));
+        let text: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_be_bytes).collect();
+        fs::write(&raw, text).unwrap();
+        let mut command = Command::new("qemu-img");
+        command.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).args([&raw, &qcow2]);
+        let Ok(out) = command.output() else {
+            eprintln!("skipped: qemu-img is not installed");
+            return None;
+        };
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        Some(qcow2)
+    }
+
+    #[test]
+    fn what_qemu_makes_is_sound_and_cut_short_it_is_not() {
+        let kinds: [&[&str]; 6] = [
+            &[],
+            &["-c"],
+            &["-o", "compat=0.10"],
+            &["-o", "cluster_size=512"],
+            &["-c", "-o", "cluster_size=2M,compression_type=zstd"],
+            &["-o", "extended_l2=on"],
+        ];
+        for options in kinds {
+            let dir = tempfile::tempdir().unwrap();
+            let Some(path) = made_by_qemu(dir.path(), options) else { return };
+            let length = fs::metadata(&path).unwrap().len();
+            let header = check(&mut File::open(&path).unwrap(), length).unwrap().unwrap();
+            assert_eq!(header.virtual_size, 8_000_000_u64.next_multiple_of(512), "{options:?}");
+            for cut in [length - length / 4, length / 2, 300, 80] {
+                File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
+                let problem = check(&mut File::open(&path).unwrap(), cut).unwrap().unwrap_err();
+                assert!(matches!(problem, Problem::Damaged(_)), "{options:?} {cut}: {problem:?}");
+            }
+        }
+    }
 }

@@ -1,4 +1,6 @@
-//! Images that are downloaded: a URL with a digest, and Fedora CoreOS.
+//! Images that are downloaded: a URL with a digest, and an FCOS stream.
+
+use std::io::Read;
 
 use url::Url;
 
@@ -7,20 +9,18 @@ use super::error::ImageError;
 use super::fetch::{FetchError, Http, is_loopback};
 use super::ingest::{Expected, Incoming, ingest, last_part};
 use super::prepare::{Job, Pull};
+use super::saved::Saved;
 use super::stream::{Artifact, Stream, StreamError};
 
 /// Stream metadata has about 60 KB.
 const METADATA_MAX: usize = 4 << 20;
-
-/// Downloads start anew this often when the file changes at the server.
-const STARTS: u32 = 2;
 
 /// A URL of the user's own, with the digest of the file there.
 pub fn url(job: &Job<'_>, url: &Url, sha256: &str) -> Result<Remembered, ImageError> {
     download(job, url, Expected { source_sha256: Some(sha256), disk_sha256: None })
 }
 
-/// The newest release of a Fedora CoreOS stream.
+/// The newest release of an FCOS stream.
 pub fn fcos(
     job: &Job<'_>,
     image: &str,
@@ -103,27 +103,69 @@ fn download(job: &Job<'_>, url: &Url, expected: Expected<'_>) -> Result<Remember
         if job.settings.pull == Pull::Never {
             return Err(ImageError::NotCached(url.to_string()));
         }
-        let mut start = 1;
-        loop {
-            match once(job, &key, url, expected) {
-                Err(ImageError::Fetch(FetchError::Changed { .. })) if start < STARTS => start += 1,
-                done => return done,
-            }
+        match attempt(job, &key, url, expected) {
+            Err(Attempt::Anew(_)) => attempt(job, &key, url, expected),
+            done => done,
         }
+        .map_err(Attempt::into_error)
     })
 }
 
-fn once(
+/// Why an attempt failed.
+enum Attempt {
+    /// Another one may succeed if it begins with nothing.
+    Anew(ImageError),
+    Final(ImageError),
+}
+
+impl Attempt {
+    fn into_error(self) -> ImageError {
+        let (Self::Anew(error) | Self::Final(error)) = self;
+        error
+    }
+}
+
+/// Goes on with what is saved. Only an interrupted download stays saved.
+fn attempt(
     job: &Job<'_>,
     key: &Key,
     url: &Url,
     expected: Expected<'_>,
+) -> Result<Remembered, Attempt> {
+    let saved = Saved::find(job.cache, key, url);
+    let result = transfer(job, key, url, &saved, expected);
+    match &result {
+        Err(ImageError::Cancelled) => saved.remove_if_empty(),
+        Err(ImageError::Fetch(e)) if e.is_passing() => saved.remove_if_empty(),
+        _ => saved.remove(),
+    }
+    result.map_err(|error| match error {
+        ImageError::Fetch(FetchError::Changed { .. }) => Attempt::Anew(error),
+        ImageError::Mismatch { .. } | ImageError::Damaged { .. } if saved.known().is_some() => {
+            Attempt::Anew(error)
+        }
+        error => Attempt::Final(error),
+    })
+}
+
+fn transfer(
+    job: &Job<'_>,
+    key: &Key,
+    url: &Url,
+    saved: &Saved<'_>,
+    expected: Expected<'_>,
 ) -> Result<Remembered, ImageError> {
     let http = Http::new(url, job.settings.patience, job.cancel)?;
-    let body = http.body(url)?;
+    let (reader, length): (Box<dyn Read>, _) = if let Some(whole) = saved.whole() {
+        (Box::new(whole), saved.known().and_then(|known| known.total))
+    } else {
+        let body = http.body(url, saved.known())?;
+        let total = body.total();
+        (Box::new(saved.with(body)?), total)
+    };
     let incoming = Incoming {
-        length: body.total(),
-        reader: Box::new(body),
+        reader,
+        length,
         source: url.as_str(),
         activity: format!("Downloading {}", last_part(url.path())),
         expected,

@@ -151,3 +151,83 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn parse(text: &str, sha256: Option<&str>) -> Result<Source<'static>, ImageError> {
+        Source::parse(text, sha256, Catalog::embedded())
+    }
+
+    fn spelling(text: &str) -> String {
+        parse(text, None).unwrap().spelling()
+    }
+
+    #[test]
+    fn names_of_the_catalog_with_and_without_a_stream() {
+        assert_eq!(spelling("fedora-coreos"), "fedora-coreos:stable");
+        assert_eq!(spelling("fedora-coreos:next"), "fedora-coreos:next");
+        assert_eq!(spelling("debian-local"), "debian-local");
+        let error = parse("fedora-coreos:rawhide", None).unwrap_err();
+        assert!(error.to_string().ends_with("it has stable, testing, next"), "{error}");
+        let error = parse("debian-local:stable", None).unwrap_err();
+        assert!(error.to_string().ends_with("it has none"), "{error}");
+    }
+
+    #[test]
+    fn paths_have_a_separator_and_become_absolute() {
+        let Source::Path { path, sha256: None } = parse("images/disk.qcow2", None).unwrap() else {
+            panic!("not a path")
+        };
+        assert!(path.is_absolute() && path.ends_with("images/disk.qcow2"));
+        assert_eq!(spelling("/a/debian-local"), "/a/debian-local");
+        assert_eq!(spelling("file:///a/b%20c.qcow2"), "/a/b c.qcow2");
+        assert_eq!(spelling("~/disk.qcow2").matches('~').count(), 1);
+        // A file of the current directory (the package's) needs no separator.
+        assert!(spelling("Cargo.toml").ends_with("/Cargo.toml"));
+    }
+
+    #[test]
+    fn dev_null_is_an_empty_disk() {
+        assert_eq!(parse("/dev/null", None).unwrap(), Source::Empty);
+    }
+
+    #[test]
+    fn a_url_needs_a_digest() {
+        for url in ["https://example.org/disk.qcow2.xz", "http://example.org/disk.qcow2.xz"] {
+            assert!(matches!(parse(url, None), Err(ImageError::NeedsDigest { .. })));
+            assert_eq!(parse(url, Some(DIGEST)).unwrap().spelling(), url);
+        }
+        for url in ["ftp://example.org/disk", "http://", "docker://x/y"] {
+            let refused = parse(url, Some(DIGEST));
+            assert!(matches!(refused, Err(ImageError::Url { .. })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn digests_are_64_hex_digits_in_any_case() {
+        let upper = format!("sha256:{}", DIGEST.to_uppercase());
+        let Source::Path { sha256, .. } = parse("./x", Some(&upper)).unwrap() else { panic!() };
+        assert_eq!(sha256.as_deref(), Some(DIGEST));
+        for bad in ["", "abc", &DIGEST[1..], &format!("{}g", &DIGEST[1..])] {
+            assert!(matches!(parse("./x", Some(bad)), Err(ImageError::BadDigest(_))), "{bad}");
+        }
+        assert!(matches!(parse("debian-local", Some(DIGEST)), Err(ImageError::DigestUnused(_))));
+    }
+
+    #[test]
+    fn an_unknown_name_lists_what_there_is_and_guesses() {
+        let hint = |text: &str| parse(text, None).unwrap_err().hint().unwrap();
+        assert_eq!(hint("fedora"), "Try --image fedora-coreos");
+        assert_eq!(hint("debian_locl"), "Try --image debian-local");
+        assert_eq!(hint("windows"), "For a file of that name write --image ./windows");
+        assert_eq!(
+            parse("windows", None).unwrap_err().to_string(),
+            "there is no image \"windows\": known are fedora-coreos[:stable|testing|next], \
+             debian-local, a path, and a URL with --sha256"
+        );
+    }
+}

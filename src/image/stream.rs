@@ -1,4 +1,4 @@
-//! Fedora CoreOS stream metadata: which file is the newest release.
+//! FCOS stream metadata: which file is the newest release.
 //!
 //! Format: <https://github.com/coreos/stream-metadata-go>. Only the fields
 //! read here are named; all others may change.
@@ -112,4 +112,46 @@ impl Stream {
 fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXTURE: &str = include_str!("../../tests/fixtures/streams/two-arches.json");
+
+    #[test]
+    fn each_architecture_has_its_release_and_file() {
+        let stream = Stream::parse(FIXTURE.as_bytes()).unwrap();
+        assert_eq!(stream.name(), "stable");
+        let (release, disk) = stream.disk(Arch::Aarch64).unwrap();
+        assert_eq!(release, "44.20260102.3.0");
+        assert!(disk.location.ends_with("/aarch64/qemu.qcow2.xz"));
+        assert_eq!(
+            (&disk.sha256[..4], disk.uncompressed_sha256.as_deref()),
+            ("3333", Some(&*"4".repeat(64)))
+        );
+    }
+
+    #[test]
+    fn the_cheapest_format_is_taken() {
+        let stream = Stream::parse(FIXTURE.as_bytes()).unwrap();
+        let (release, disk) = stream.disk(Arch::X86_64).unwrap();
+        assert_eq!(release, "44.20260102.3.1");
+        assert!(disk.location.ends_with("qemu.qcow2.zst"));
+        assert_eq!(disk.uncompressed_sha256, None);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let error = Stream::parse(b"<html>login</html>").unwrap_err();
+        assert!(matches!(&error, StreamError::Json(_)) && error.hint().is_some());
+        let empty = br#"{"stream": "next", "architectures": {"s390x": {}}}"#;
+        let error = Stream::parse(empty).unwrap().disk(Arch::X86_64).unwrap_err();
+        assert_eq!(error.to_string(), "it has no image for x86_64: there is s390x");
+        let formats = br#"{"stream": "next", "architectures": {"x86_64": {"artifacts":
+            {"qemu": {"release": "1", "formats": {"vhdx.xz": {}}}}}}}"#;
+        let error = Stream::parse(formats).unwrap().disk(Arch::X86_64).unwrap_err();
+        assert!(error.to_string().ends_with("there is vhdx.xz"), "{error}");
+    }
 }

@@ -84,3 +84,52 @@ fn typed(error: io::Error, source: &str) -> io::Error {
         })
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::image::testing::with_job;
+
+    fn read_all(
+        bytes: impl Read,
+        total: Option<u64>,
+        cancel: bool,
+    ) -> (io::Result<u64>, Vec<Event>) {
+        with_job(&AtomicBool::new(cancel), |job| {
+            let mut watch = Watch::new(bytes, job, "/disk", "Copying".to_owned(), total);
+            io::copy(&mut watch, &mut io::sink())
+        })
+    }
+
+    #[test]
+    fn the_last_event_is_the_only_one_that_is_complete() {
+        for total in [Some(5), None] {
+            let (result, events) = read_all(&b"hello"[..], total, false);
+            assert_eq!(result.unwrap(), 5);
+            let complete = |event: &Event| matches!(event, Event::Bytes { done, total, .. } if Some(*done) == *total);
+            assert_eq!(events.iter().filter(|event| complete(event)).count(), 1);
+            assert!(events.last().is_some_and(complete), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn it_stops_when_the_user_gives_up() {
+        let (result, _) = read_all(io::repeat(1), None, true);
+        let error = result.unwrap_err().downcast::<ImageError>().unwrap();
+        assert!(matches!(error, ImageError::Cancelled));
+    }
+
+    #[test]
+    fn errors_of_a_file_name_the_file() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("bad sector"))
+            }
+        }
+        let error = read_all(Broken, None, false).0.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the image \"/disk\"");
+    }
+}

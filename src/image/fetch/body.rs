@@ -19,13 +19,47 @@ use crate::image::error::ImageError;
 
 type Chunk = Vec<u8>;
 
+/// The beginning of a file that was received before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Bytes received.
+    pub length: u64,
+    /// The file's validator (`ETag` or date) at that time.
+    pub validator: Option<String>,
+    /// Of the whole file.
+    pub total: Option<u64>,
+}
+
+impl Known {
+    /// The headers that ask for what follows.
+    pub(super) fn ask_for_rest(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", self.length)) {
+            headers.insert(RANGE, range);
+        }
+        if let Some(Ok(validator)) = self.validator.as_ref().map(HeaderValue::try_from) {
+            headers.insert(IF_RANGE, validator);
+        }
+        headers
+    }
+
+    /// Whether this answer goes on where the known bytes end.
+    fn is_continued_by(&self, response: &Response) -> bool {
+        response.status() == StatusCode::PARTIAL_CONTENT
+            && content_range(response.headers()) == Some((self.length, self.total))
+            && validator(response.headers()) == self.validator
+    }
+}
+
 pub struct Body<'a> {
     http: &'a Http<'a>,
     url: Url,
     response: Response,
     /// Tells whether a later answer is of the same file.
-    validator: Option<HeaderValue>,
+    validator: Option<String>,
     total: Option<u64>,
+    /// Where in the file this began.
+    start: u64,
     done: u64,
     /// Bytes of a repeated answer that were received before.
     skip: u64,
@@ -37,19 +71,41 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(http: &'a Http<'a>, url: Url, response: Response) -> Self {
-        Self {
+    /// The answer to a request for what follows the `known` bytes.
+    pub(super) fn new(
+        http: &'a Http<'a>,
+        url: Url,
+        response: Response,
+        known: Option<&Known>,
+    ) -> Result<Self, FetchError> {
+        let continued = known.filter(|known| known.is_continued_by(&response));
+        if continued.is_none() && response.status() == StatusCode::PARTIAL_CONTENT {
+            return Err(FetchError::Changed { url });
+        }
+        let start = continued.map_or(0, |known| known.length);
+        Ok(Self {
             validator: validator(response.headers()),
-            total: response.content_length(),
+            total: continued.map_or_else(|| response.content_length(), |known| known.total),
             http,
             url,
             response,
-            done: 0,
+            start,
+            done: start,
             skip: 0,
             chunk: Vec::new(),
             at: 0,
             failures: 0,
-        }
+        })
+    }
+
+    /// Offset of the first byte that is read from here.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// What tells this state of the file from others.
+    pub fn validator(&self) -> Option<String> {
+        self.validator.clone()
     }
 
     /// Bytes in the whole file, where the server says so.
@@ -105,24 +161,29 @@ impl<'a> Body<'a> {
             return Err(cause);
         }
         self.http.pause_before(self.failures)?;
-        let headers = rest_of(self.done, self.validator.as_ref());
+        let headers = self.known().ask_for_rest();
         let response = self.http.trying(|| self.http.get(&self.url, headers.clone()))?;
         self.skip = self.known_in(&response)?;
         self.response = response;
         Ok(())
     }
 
+    fn known(&self) -> Known {
+        Known { length: self.done, validator: self.validator.clone(), total: self.total }
+    }
+
     /// How many bytes at the start of this answer were received before.
     fn known_in(&self, response: &Response) -> Result<u64, FetchError> {
-        let changed = || Err(FetchError::Changed { url: self.url.clone() });
-        if validator(response.headers()) != self.validator {
-            return changed();
+        let repeats = response.status() != StatusCode::PARTIAL_CONTENT
+            && response.content_length() == self.total
+            && validator(response.headers()) == self.validator;
+        if self.known().is_continued_by(response) {
+            Ok(0)
+        } else if repeats {
+            Ok(self.done)
+        } else {
+            Err(FetchError::Changed { url: self.url.clone() })
         }
-        if response.status() == StatusCode::PARTIAL_CONTENT {
-            let start = content_range(response.headers());
-            return if start == Some((self.done, self.total)) { Ok(0) } else { changed() };
-        }
-        if response.content_length() == self.total { Ok(self.done) } else { changed() }
     }
 }
 
@@ -139,22 +200,11 @@ impl Read for Body<'_> {
     }
 }
 
-/// A strong ETag, else the date. A weak ETag does not promise equal bytes.
-fn validator(headers: &HeaderMap) -> Option<HeaderValue> {
+/// A strong `ETag`, else the date. A weak one does not promise equal bytes.
+fn validator(headers: &HeaderMap) -> Option<String> {
     let strong = |value: &&HeaderValue| !value.as_bytes().starts_with(b"W/");
-    headers.get(ETAG).filter(strong).or_else(|| headers.get(LAST_MODIFIED)).cloned()
-}
-
-/// The headers that ask for what follows the first `done` bytes.
-fn rest_of(done: u64, validator: Option<&HeaderValue>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    if let Ok(range) = HeaderValue::try_from(format!("bytes={done}-")) {
-        headers.insert(RANGE, range);
-    }
-    if let Some(validator) = validator {
-        headers.insert(IF_RANGE, validator.clone());
-    }
-    headers
+    let value = headers.get(ETAG).filter(strong).or_else(|| headers.get(LAST_MODIFIED))?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// Start and whole length in `Content-Range: bytes START-END/LENGTH`.

@@ -37,7 +37,10 @@ impl FetchError {
                 "Check the host's clock and its CA certificates (on Debian: apt-get install \
                  ca-certificates)"
             }
-            Self::Connect { .. } | Self::Stalled { .. } | Self::Cut { .. } => {
+            Self::Stalled { .. } | Self::Cut { .. } => {
+                "Check the network and run the command again: it goes on where it stopped"
+            }
+            Self::Connect { .. } => {
                 "Check the network (HTTPS_PROXY names a proxy) and run the command again, or use \
                  --image debian-local, which needs Debian packages only"
             }
@@ -57,7 +60,7 @@ impl FetchError {
     }
 
     /// Whether another try may end better.
-    pub(super) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Stalled { .. } | Self::Cut { .. } => true,
             Self::Status { status, .. } => {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, StatusCode};
 use tokio::runtime::Runtime;
 use url::{Host, Url};
 
-use super::body::Body;
+use super::body::{Body, Known};
 use super::error::{FetchError, innermost};
 
 /// How soon a wait notices that the user has given up.
@@ -67,15 +67,22 @@ impl<'a> Http<'a> {
         Ok(Self { client, runtime, patience, cancel })
     }
 
-    /// The file at `url`, to be read as it comes.
-    pub fn body(&self, url: &Url) -> Result<Body<'_>, FetchError> {
-        let response = self.trying(|| self.get(url, HeaderMap::new()))?;
-        Ok(Body::new(self, url.clone(), response))
+    /// The file at `url`, to be read as it comes. It begins after what is
+    /// `known` of it, if that is still the same file and the server can.
+    pub fn body(&self, url: &Url, known: Option<&Known>) -> Result<Body<'_>, FetchError> {
+        let headers = known.map(Known::ask_for_rest).unwrap_or_default();
+        match self.trying(|| self.get(url, headers.clone())) {
+            Ok(response) => Body::new(self, url.clone(), response, known),
+            Err(FetchError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => {
+                self.body(url, None)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// A short text such as metadata, of at most `limit` bytes.
     pub fn text(&self, url: &Url, limit: usize) -> Result<Vec<u8>, FetchError> {
-        let mut body = self.body(url)?;
+        let mut body = self.body(url, None)?;
         let mut text = Vec::new();
         while let Some(chunk) = body.chunk()? {
             text.extend_from_slice(&chunk);

@@ -7,5 +7,6 @@ mod body;
 mod error;
 mod http;
 
+pub use body::{Body, Known};
 pub use error::FetchError;
 pub use http::{Http, Patience, is_loopback};

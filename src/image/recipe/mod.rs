@@ -85,7 +85,12 @@ fn build(
     work: &Path,
 ) -> Result<Remembered, ImageError> {
     let failed = |source| ImageError::Recipe { image: name.to_owned(), source };
-    let recipe = unpack(files, work).map_err(|e| ImageError::cache(job.cache.dir(), e))?;
+    let full = |e| ImageError::cache(job.cache.dir(), e);
+    // Of its own: what a killed build left may be busy for some seconds more.
+    fs::create_dir_all(work).map_err(full)?;
+    let work = tempfile::tempdir_in(work).map_err(full)?;
+    let work = work.path();
+    let recipe = unpack(files, work).map_err(full)?;
     let script = Script { path: recipe.join("build.sh"), image: name, job: *job };
     check(&script, Path::new("/etc/debian_version").exists())?.map_err(failed)?;
     job.progress.step(format!("Building {name}, which takes about two minutes the first time"));
@@ -96,7 +101,7 @@ fn build(
         ("--work", scratch.as_path()),
         ("--packages-cache", packages.as_path()),
     ];
-    fs::create_dir_all(&packages).map_err(|e| ImageError::cache(job.cache.dir(), e))?;
+    fs::create_dir_all(&packages).map_err(full)?;
     let arguments = arguments.iter().flat_map(|(name, path)| [name.as_ref(), path.as_os_str()]);
     script.run(arguments)?.and_then(Ended::success).map_err(failed)?;
     let mut made = adopt(job, &disk, name)?;
@@ -106,10 +111,7 @@ fn build(
 
 fn unpack(files: files::Files, work: &Path) -> io::Result<std::path::PathBuf> {
     let recipe = work.join("recipe");
-    if work.exists() {
-        fs::remove_dir_all(work)?;
-    }
-    fs::create_dir_all(&recipe)?;
+    fs::create_dir(&recipe)?;
     for (name, text) in files {
         fs::write(recipe.join(name), text)?;
     }

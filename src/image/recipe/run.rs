@@ -14,6 +14,15 @@ use super::super::prepare::Job;
 use super::RecipeError;
 use crate::host::{self, Ending};
 
+/// Runs the script `$@` beside a watcher that reads a pipe from this program:
+/// it ends with this program, however that ends, and the watcher then ends the
+/// script's whole process group, first so that it can clean up.
+const WATCHED: &str = "\
+    exec 3<&0 </dev/null\n\
+    { trap '' TERM; cat <&3; kill -TERM 0; sleep 5; kill -KILL 0; } >/dev/null 2>&1 &\n\
+    exec 3<&-\n\
+    exec sh \"$@\"";
+
 /// How soon Ctrl-C and the script's end are noticed.
 const TICK: Duration = Duration::from_millis(100);
 /// A slow mirror may take that long for one package list.
@@ -54,8 +63,8 @@ impl Script<'_> {
         arguments: impl IntoIterator<Item = &'s OsStr>,
     ) -> Result<Result<Ended, RecipeError>, ImageError> {
         let mut command = Command::new("sh");
-        command.arg(&self.path).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(["-c", WATCHED, "sh"]).arg(&self.path).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         host::own_group(&mut command);
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -64,9 +73,7 @@ impl Script<'_> {
         let lines = lines_of(&mut child);
         let mut tail = VecDeque::new();
         let outcome = self.follow(&mut child, &lines, &mut tail);
-        if !matches!(outcome, Ok(Ok(_))) {
-            end(&mut child);
-        }
+        end(&mut child);
         Ok(outcome?.map(|status| Ended { status, tail: tail.into() }))
     }
 
@@ -129,9 +136,12 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
     receiver
 }
 
-/// Ends the script and all it started: first so that it can clean up.
+/// Ends the script, if it has not ended, and all it left, which is at least
+/// its watcher: first so that it can clean up.
 fn end(child: &mut Child) {
-    host::end_group(child, Ending::Polite);
+    if matches!(child.try_wait(), Ok(None)) {
+        host::end_group(child, Ending::Polite);
+    }
     let deadline = Instant::now() + GRACE;
     while Instant::now() < deadline {
         if !matches!(child.try_wait(), Ok(None)) {
@@ -141,4 +151,95 @@ fn end(child: &mut Child) {
     }
     host::end_group(child, Ending::Forced);
     let _ = child.wait();
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::image::testing::with_job;
+    use crate::machine::event::Event;
+
+    type Outcome = Result<Result<Ended, RecipeError>, ImageError>;
+
+    fn run(dir: &Path, text: &str, cancel: &AtomicBool) -> (Outcome, Vec<Event>) {
+        let path = dir.join("build.sh");
+        fs::write(&path, text).unwrap();
+        with_job(cancel, |job| Script { path, image: "test", job }.run([dir.as_os_str()]))
+    }
+
+    #[test]
+    fn steps_become_events_and_other_lines_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "echo result; echo build: one >&2; echo noise >&2; echo build: two >&2";
+        let (outcome, events) = run(dir.path(), text, &AtomicBool::new(false));
+        outcome.unwrap().unwrap().success().unwrap();
+        let step = |text: &str| Event::Step { text: format!("Building test: {text}") };
+        assert_eq!(events, [step("one"), step("two")]);
+    }
+
+    #[test]
+    fn a_failure_holds_the_last_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "for i in $(seq 30); do echo line $i >&2; done; exit 3";
+        let (outcome, _) = run(dir.path(), text, &AtomicBool::new(false));
+        let error = outcome.unwrap().unwrap().success().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("exit status: 3") && text.ends_with("line 30"), "{text}");
+        assert_eq!(text.lines().count(), 1 + TAIL, "{text}");
+    }
+
+    #[test]
+    fn giving_up_ends_all_that_was_started_after_its_clean_up() {
+        let dir = tempfile::tempdir().unwrap();
+        // The lock is held as long as any process of the script lives.
+        let text = "exec 9>\"$1/alive\"; trap 'echo > \"$1/cleaned\"; exit 1' TERM
+            (trap '' TERM; sleep 60) & echo build: ready >&2; wait";
+        let cancel = AtomicBool::new(false);
+        let (outcome, _) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(500));
+                cancel.store(true, Ordering::Relaxed);
+            });
+            run(dir.path(), text, &cancel)
+        });
+        assert!(matches!(outcome, Err(ImageError::Cancelled)));
+        assert!(dir.path().join("cleaned").exists());
+        assert_eq!(holders(&dir.path().join("alive")), 0);
+    }
+
+    #[test]
+    fn the_script_does_not_outlive_this_program() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("build.sh"), "exec 9>\"$1/alive\"; sleep 60").unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", WATCHED, "sh"]).arg(dir.path().join("build.sh")).arg(dir.path());
+        host::own_group(&mut command);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let alive = dir.path().join("alive");
+        wait_until(|| holders(&alive) > 0);
+        // What the kernel does for a program that was killed.
+        drop(child.stdin.take());
+        wait_until(|| holders(&alive) == 0);
+        child.wait().unwrap();
+    }
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited in vain");
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// Processes of this host that have the file open.
+    fn holders(file: &Path) -> usize {
+        let links = |dir: std::io::Result<fs::ReadDir>| dir.into_iter().flatten().flatten();
+        let fds = links(fs::read_dir("/proc")).map(|process| process.path().join("fd"));
+        let open = fds.flat_map(|fds| links(fs::read_dir(fds)));
+        open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == file)).count()
+    }
 }
