@@ -405,6 +405,14 @@ pub fn default_signals() {
             set_handler(which, SigHandler::SigDfl);
         }
     }
+    // nix has no names for real-time signals.
+    for realtime in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no function.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(realtime, libc::SIG_DFL);
+        }
+    }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
