@@ -20,10 +20,14 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub fn attach(socket: &Path) -> io::Result<()> {
     let mut agent = connect(socket)?;
     let (stdin, stdout) = (io::stdin(), io::stdout());
-    handover::send(&agent, [stdin.as_fd(), stdout.as_fd()])?;
-    let mut refusal = String::new();
-    agent.read_to_string(&mut refusal)?;
-    if refusal.is_empty() { Ok(()) } else { Err(io::Error::other(refusal)) }
+    let sent = handover::send(&agent, [stdin.as_fd(), stdout.as_fd()]);
+    let mut refusal = Vec::new();
+    let read = agent.read_to_end(&mut refusal);
+    // What the agent said explains best why either failed.
+    if refusal.is_empty() {
+        return sent.and(read).map(drop);
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&refusal).into_owned()))
 }
 
 fn connect(socket: &Path) -> io::Result<UnixStream> {

@@ -19,9 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// (nohup(1)) lives on, as after a closed terminal.
 pub async fn hang_up(child: Child) -> io::Result<()> {
     let init = child.reports().forked.and_then(namespace_init);
-    let group = -child.pid.cast_signed();
-    let _ = sys::kill(group, signal::HUP);
-    let _ = sys::kill(group, signal::CONT);
+    sys::signal_group(child.pid, signal::HUP);
+    sys::signal_group(child.pid, signal::CONT);
     if let Some(init) = init {
         end_init(&init).await?;
     }

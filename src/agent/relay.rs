@@ -17,7 +17,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::channel::Channel;
-use super::hangup;
 use super::input::Input;
 use super::launch::{Child, Streams};
 use super::output::{Frames, Source};
@@ -54,19 +53,22 @@ impl From<io::Error> for Gone {
     }
 }
 
-/// Relays until the program has ended or the host has gone.
-pub async fn run(channel: &Channel, mut decoder: Decoder, mut child: Child) -> io::Result<()> {
+/// Relays until the program has ended, or returns it when the host has gone.
+pub async fn run(channel: &Channel, mut decoder: Decoder, mut child: Child) -> Option<Child> {
     let streams = child.streams.take();
     match until_end(channel, &mut decoder, streams, &child).await {
         Ok(last) => {
-            channel.write(&last).await?;
-            channel.close().await
+            // A host that has gone by now misses nothing that still runs.
+            if channel.write(&last).await.is_ok() {
+                let _ = channel.close().await;
+            }
+            None
         }
         Err(gone) => {
             if let Gone::Broken(error) = gone {
                 eprintln!("nsvm-agent: hanging up on process {}: {error}", child.pid);
             }
-            hangup::hang_up(child).await
+            Some(child)
         }
     }
 }
@@ -110,7 +112,7 @@ fn halves<'a>(
             (input, Some(master), stdout, Source::none(), QUIET_TERMINAL)
         }
     };
-    let inbound = Inbound { shared, input, terminal, group: child.pid.cast_signed() };
+    let inbound = Inbound { shared, input, terminal, pid: child.pid };
     let mut frames = Frames::default();
     frames.push(&FromAgent::Started { pid: child.pid });
     Ok((inbound, Outbound { shared, child, stdout, stderr, quiet, frames }))
@@ -121,7 +123,7 @@ struct Inbound<'a> {
     shared: &'a Shared,
     input: Input,
     terminal: Option<Rc<AsyncFd<OwnedFd>>>,
-    group: i32,
+    pid: u32,
 }
 
 impl Inbound<'_> {
@@ -181,10 +183,9 @@ impl Inbound<'_> {
         }
         let foreground = self.terminal.as_ref().and_then(|master| {
             let group = rustix::termios::tcgetpgrp(master.get_ref()).ok()?;
-            Some(group.as_raw_nonzero().get())
+            Some(group.as_raw_nonzero().get().unsigned_abs())
         });
-        // ESRCH: it has just ended.
-        let _ = sys::kill(-foreground.unwrap_or(self.group), number);
+        sys::signal_group(foreground.unwrap_or(self.pid), number);
     }
 
     fn grant(&mut self) {

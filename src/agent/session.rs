@@ -5,7 +5,8 @@ use std::io;
 use super::about::About;
 use super::channel::Channel;
 use super::failure::refused;
-use super::launch::launch;
+use super::hangup;
+use super::launch::{Child, launch};
 use super::relay;
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
@@ -15,26 +16,35 @@ use crate::protocol::request::Request;
 /// Serves the stream to its end. Errors end this stream alone.
 pub async fn serve(stream: yamux::Stream, about: &About) {
     let channel = Channel::new(stream);
-    // The host has gone: nobody is left to tell.
-    let _ = answer(&channel, about).await;
+    let left = answer(&channel, about).await;
+    drop(channel);
+    // An error here leaves nobody to tell it to.
+    if let Ok(Some(child)) = left
+        && let Err(e) = hangup::hang_up(child).await
+    {
+        eprintln!("nsvm-agent: cannot wait for a process: {e}");
+    }
 }
 
-async fn answer(channel: &Channel, about: &About) -> io::Result<()> {
+/// Answers the request; the program that still runs when the host has gone.
+async fn answer(channel: &Channel, about: &About) -> io::Result<Option<Child>> {
     let mut decoder = Decoder::default();
-    match first_request(channel, &mut decoder).await? {
-        Ok(Request::Info) => channel.finish(&FromAgent::Info(about.info())).await,
+    let last = match first_request(channel, &mut decoder).await? {
+        Ok(Request::Info) => FromAgent::Info(about.info()),
         Ok(Request::Exec(request)) => match launch(&request) {
             Ok(child) => {
                 drop(request);
-                relay::run(channel, decoder, child).await
+                return Ok(relay::run(channel, decoder, child).await);
             }
-            Err(failure) => channel.finish(&FromAgent::Outcome(Outcome::NotStarted(failure))).await,
+            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Err(error) => {
             let failure = refused(FailedStep::Request, format!("the request is broken: {error}"));
-            channel.finish(&FromAgent::Outcome(Outcome::NotStarted(failure))).await
+            FromAgent::Outcome(Outcome::NotStarted(failure))
         }
-    }
+    };
+    channel.finish(&last).await?;
+    Ok(None)
 }
 
 async fn first_request(

@@ -380,14 +380,21 @@ pub fn close_range(first: u32, last: u32) {
     }
 }
 
-/// Sends any Linux signal, real-time ones included, to a process or, with a
-/// negative number, to a process group.
-pub fn kill(pid: i32, signal: u8) -> io::Result<()> {
+/// Sends any Linux signal, real-time ones included, to the process group of
+/// `leader`; to `leader` alone when it has only just been forked and leads
+/// none yet. One that has ended takes none.
+pub fn signal_group(leader: u32, signal: u8) {
+    let leader = leader.cast_signed();
+    if kill(-leader, signal) == Err(Errno::ESRCH) {
+        let _ = kill(leader, signal);
+    }
+}
+
+fn kill(pid: i32, signal: u8) -> nix::Result<()> {
     // SAFETY: kill(2) takes plain numbers.
     #[allow(unsafe_code)]
     let result = unsafe { libc::kill(pid, libc::c_int::from(signal)) };
-    Errno::result(result)?;
-    Ok(())
+    Errno::result(result).map(drop)
 }
 
 fn set_handler(which: Signal, handler: SigHandler) {
@@ -403,6 +410,14 @@ pub fn default_signals() {
         // Rust handles these two itself, to tell a stack overflow.
         if !matches!(which, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGSEGV | Signal::SIGBUS) {
             set_handler(which, SigHandler::SigDfl);
+        }
+    }
+    // nix has no names for real-time signals.
+    for realtime in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no function.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(realtime, libc::SIG_DFL);
         }
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);

@@ -1,0 +1,315 @@
+//! A small host: starts an agent, attaches to it, opens streams.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio as Process};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nsvm::app::session::{self, Connection, Stdio};
+use nsvm::protocol::frame::Decoder;
+use nsvm::protocol::hello::{Hello, Scan};
+use nsvm::protocol::message::{FromAgent, FromHost};
+use nsvm::protocol::outcome::Outcome;
+use nsvm::protocol::request::{ExecRequest, Request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+/// Nothing here takes longer, not even on a slow and busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+const AGENT: &str = env!("CARGO_BIN_EXE_nsvm-agent");
+
+/// `nsvm-agent serve`, ended with its user.
+pub struct Agent {
+    process: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Agent {
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    pub fn start_in(dir: tempfile::TempDir) -> Self {
+        let socket = dir.path().join("run/agent.sock");
+        let process = Command::new(AGENT)
+            .args(["serve", "--socket"])
+            .arg(&socket)
+            .stdin(Process::null())
+            .spawn()
+            .unwrap();
+        Self { process, dir }
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("run/agent.sock")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A link through a new `nsvm-agent attach`.
+    pub fn attach(&self) -> Link {
+        Link::new(attach_command(&self.socket()))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn attach_command(socket: &Path) -> Command {
+    let mut command = Command::new(AGENT);
+    command.args(["attach", "--socket"]).arg(socket);
+    command
+}
+
+/// One link: yamux over the standard streams of an `attach`.
+pub struct Link {
+    pub hello: Hello,
+    attach: Child,
+    streams: tokio::sync::mpsc::UnboundedSender<UnixStream>,
+}
+
+impl Link {
+    pub fn new(mut command: Command) -> Self {
+        let mut attach = command.stdin(Process::piped()).stdout(Process::piped()).spawn().unwrap();
+        let input = File::from(std::os::fd::OwnedFd::from(attach.stdin.take().unwrap()));
+        let mut output = File::from(std::os::fd::OwnedFd::from(attach.stdout.take().unwrap()));
+        let hello = read_hello(&mut output);
+        let (streams, requests) = tokio::sync::mpsc::unbounded_channel();
+        thread::spawn(move || multiplex(input, output, requests));
+        Self { hello, attach, streams }
+    }
+
+    /// A new stream.
+    pub fn open(&self) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.streams.send(theirs).unwrap();
+        ours
+    }
+
+    /// Runs a command through the real host session.
+    pub fn run(&self, request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
+        let stream = self.open();
+        let connection =
+            Connection { reader: Box::new(stream.try_clone().unwrap()), writer: Box::new(stream) };
+        within_deadline(move || session::run(connection, request, stdio))
+    }
+
+    /// Runs a command with `stdin`; its outcome, stdout and stderr.
+    pub fn output(&self, request: ExecRequest, stdin: &'static [u8]) -> Finished {
+        let (stdout, stderr) = (Captured::new(), Captured::new());
+        let stdio =
+            Stdio { stdin: Box::new(stdin), stdout: stdout.writer(), stderr: stderr.writer() };
+        let outcome = self.run(request, stdio).unwrap();
+        Finished { outcome, stdout: stdout.text(), stderr: stderr.text() }
+    }
+
+    /// A program without input.
+    pub fn exec(&self, argv: &[&str]) -> Finished {
+        self.output(ExecRequest::new(argv.iter().copied()), b"")
+    }
+
+    /// A stream spoken to frame by frame.
+    pub fn talk(&self, request: ExecRequest) -> Talk {
+        let mut talk = Talk { stream: self.open(), decoder: Decoder::default() };
+        talk.send(&FromHost::Request(Request::Exec(Box::new(request))));
+        talk
+    }
+
+    /// Ends the link as a lost connection does.
+    pub fn cut(self) {}
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.attach.kill();
+        let _ = self.attach.wait();
+    }
+}
+
+/// How a command ended and what it wrote.
+#[derive(Debug)]
+pub struct Finished {
+    pub outcome: Outcome,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A stream spoken to by hand.
+pub struct Talk {
+    pub stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Talk {
+    pub fn send(&mut self, message: &FromHost<'_>) {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).unwrap();
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    /// The next message; `None` at the end of the stream.
+    pub fn next<T>(&mut self, take: impl Fn(FromAgent<'_>) -> T) -> Option<T> {
+        loop {
+            if let Some(frame) = self.decoder.next().unwrap() {
+                return Some(take(FromAgent::decode(frame).unwrap()));
+            }
+            match self.stream.read(self.decoder.space()).unwrap() {
+                0 => return None,
+                count => self.decoder.filled(count),
+            }
+        }
+    }
+
+    /// Reads stdout until it holds `wanted`; everything read.
+    pub fn stdout_until(&mut self, wanted: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(wanted) {
+            let more = self.next(|message| match message {
+                FromAgent::Stdout(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                FromAgent::Started { .. } | FromAgent::StdinCredit(_) => String::new(),
+                other => panic!("{other:?} after {text:?}"),
+            });
+            text += &more.unwrap_or_else(|| panic!("the stream ended after {text:?}"));
+        }
+        text
+    }
+
+    pub fn outcome(&mut self) -> Outcome {
+        loop {
+            let found = self.next(|message| match message {
+                FromAgent::Outcome(outcome) => Some(outcome),
+                _ => None,
+            });
+            match found.expect("the stream ended without an outcome") {
+                Some(outcome) => return outcome,
+                None => {}
+            }
+        }
+    }
+}
+
+/// A writer whose bytes can be read afterwards.
+pub struct Captured {
+    bytes: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Captured {
+    pub fn new() -> Self {
+        Self { bytes: std::sync::Arc::default() }
+    }
+
+    pub fn writer(&self) -> Box<dyn Write + Send> {
+        Box::new(Self { bytes: self.bytes.clone() })
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs `work` aside and fails the test when it does not end in time.
+pub fn within_deadline<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || done.send(work()));
+    result.recv_timeout(DEADLINE).expect("not done in time")
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn read_hello(output: &mut File) -> Hello {
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    loop {
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "attach ended: {bytes:?}");
+        bytes.push(byte[0]);
+        match Hello::scan(&bytes) {
+            Scan::Incomplete => {}
+            Scan::Found(hello, _) => return *hello,
+            Scan::NotAnAgent(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+/// The supervisor's part: relays sockets as yamux streams.
+fn multiplex(
+    input: File,
+    output: File,
+    mut requests: tokio::sync::mpsc::UnboundedReceiver<UnixStream>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let receiver = tokio::net::unix::pipe::Receiver::from_file(output).unwrap();
+        let sender = tokio::net::unix::pipe::Sender::from_file(input).unwrap();
+        let socket = tokio::io::join(receiver, sender).compat();
+        let config = yamux::Config::default();
+        let mut connection = yamux::Connection::new(socket, config, yamux::Mode::Client);
+        loop {
+            tokio::select! {
+                ended = std::future::poll_fn(|cx| connection.poll_next_inbound(cx)) => {
+                    assert!(!matches!(ended, Some(Ok(_))), "the agent opened a stream");
+                    return;
+                }
+                request = requests.recv() => {
+                    let Some(socket) = request else { return };
+                    let stream = std::future::poll_fn(|cx| connection.poll_new_outbound(cx));
+                    tokio::spawn(relay(socket, stream.await.unwrap()));
+                }
+            }
+        }
+    });
+}
+
+async fn relay(socket: UnixStream, stream: yamux::Stream) {
+    socket.set_nonblocking(true).unwrap();
+    let socket = tokio::net::UnixStream::from_std(socket).unwrap();
+    let (mut socket_read, mut socket_write) = socket.into_split();
+    let (mut stream_read, mut stream_write) = tokio::io::split(stream.compat());
+    let to_agent = async {
+        let _ = tokio::io::copy(&mut socket_read, &mut stream_write).await;
+        let _ = stream_write.shutdown().await;
+    };
+    let to_host = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = stream_read.read(&mut buffer).await {
+            if socket_write.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+        let _ = socket_write.shutdown().await;
+    };
+    tokio::join!(to_agent, to_host);
+}

@@ -1,0 +1,133 @@
+//! Bytes in and out.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use nsvm::app::session::Stdio;
+use nsvm::protocol::message::{FromAgent, FromHost, Output};
+use nsvm::protocol::outcome::Outcome;
+use nsvm::protocol::request::ExecRequest;
+use sha2::{Digest, Sha256};
+
+use crate::client::{Agent, Captured, DEADLINE};
+use crate::namespaces::pids_of;
+use crate::needs_root;
+
+#[test]
+fn stdout_and_stderr_stay_apart_and_stdin_ends() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let request = ExecRequest::new(["sh", "-c", "cat; echo err >&2; echo end"]);
+    let done = link.output(request, b"in\0put");
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("in\0putend\n", "err\n"));
+    assert_eq!(done.outcome, Outcome::Exited(0));
+}
+
+#[test]
+fn sixty_four_mebibytes_come_back_unchanged() {
+    needs_root!();
+    const SIZE: u64 = 64 << 20;
+    let agent = Agent::start();
+    let link = agent.attach();
+    let digest = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
+    let mut sent = vec![0; usize::try_from(SIZE).unwrap()];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut sent).unwrap();
+    let expected = digest(&sent);
+    let stdout = Captured::new();
+    let stdio = Stdio {
+        stdin: Box::new(std::io::Cursor::new(sent)),
+        stdout: stdout.writer(),
+        stderr: Box::new(std::io::sink()),
+    };
+    let started = Instant::now();
+    let outcome = link.run(ExecRequest::new(["cat"]), stdio).unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("64 MiB through cat in {seconds:.2} s");
+    assert_eq!(outcome, Outcome::Exited(0));
+    assert_eq!(digest(&stdout.bytes()), expected);
+}
+
+#[test]
+fn many_small_writes_stay_in_order() {
+    needs_root!();
+    let agent = Agent::start();
+    let done = agent.attach().exec(&["seq", "1", "20000"]);
+    let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(done.stdout, expected);
+}
+
+#[test]
+fn a_command_that_reads_nothing_delays_no_other() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let mut stuck = link.talk(ExecRequest::new(["sleep", "1000"]));
+    // All the credit, of which a pipe takes a quarter.
+    for _ in 0..4 {
+        stuck.send(&FromHost::Stdin(&[0; 64 * 1024]));
+    }
+    let started = Instant::now();
+    assert_eq!(link.exec(&["echo", "free"]).stdout, "free\n");
+    assert!(started.elapsed() < DEADLINE / 4);
+    stuck.send(&FromHost::Signal(15));
+    assert_eq!(stuck.outcome(), Outcome::Signaled { signal: 15, core: false });
+}
+
+#[test]
+fn more_stdin_than_the_credit_ends_the_stream() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let mut greedy = link.talk(ExecRequest::new(["sleep", "1000"]));
+    for _ in 0..6 {
+        let mut bytes = Vec::new();
+        FromHost::Stdin(&[0; 64 * 1024]).encode(&mut bytes).unwrap();
+        // The last ones may find the stream closed.
+        let _ = greedy.stream.write_all(&bytes);
+    }
+    while let Some(started) =
+        greedy.next(|m| matches!(m, FromAgent::Started { .. } | FromAgent::StdinCredit(_)))
+    {
+        assert!(started);
+    }
+    assert_eq!(link.exec(&["true"]).outcome, Outcome::Exited(0));
+}
+
+#[test]
+fn a_closed_output_ends_its_writer() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let mut endless = link.talk(ExecRequest::new(["yes"]));
+    endless.stdout_until("y\ny\n");
+    endless.send(&FromHost::CloseOutput(Output::Stdout));
+    assert_eq!(endless.outcome(), Outcome::Signaled { signal: 13, core: false });
+}
+
+#[test]
+fn what_a_program_leaves_behind_does_not_keep_the_outcome() {
+    needs_root!();
+    let agent = Agent::start();
+    let started = Instant::now();
+    let done = agent.attach().exec(&["sh", "-c", "echo first; sleep 98707 & echo last"]);
+    assert_eq!(done.stdout, "first\nlast\n");
+    assert_eq!(done.outcome, Outcome::Exited(0));
+    assert!(started.elapsed() < DEADLINE / 4);
+    for pid in pids_of("sleep 98707") {
+        std::process::Command::new("kill").arg(pid.to_string()).status().unwrap();
+    }
+}
+
+#[test]
+fn output_that_nobody_reads_stops_the_program_not_the_agent() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let mut endless = link.talk(ExecRequest::new(["yes"]));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(link.exec(&["echo", "free"]).stdout, "free\n");
+    endless.send(&FromHost::Signal(9));
+    endless.next(|message| assert!(matches!(message, FromAgent::Started { .. })));
+    assert_eq!(endless.outcome(), Outcome::Signaled { signal: 9, core: false });
+}
