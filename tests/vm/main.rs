@@ -1,1 +1,45 @@
+//! The life of a machine on a real guest: QEMU, Ignition, sshd, agent.
+//!
+//! One machine is booted and every story is told to it in order, because a
+//! boot is what takes long. The image is built by the recipe when the cache
+//! has none.
+#![cfg(target_os = "linux")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod crashes;
+mod guest;
+mod machine;
+mod terminal;
+
+use machine::Machine;
+
+#[test]
+fn the_life_of_a_machine() {
+    let machine = Machine::init();
+    machine.tell("before the first start", machine::before_the_first_start);
+    machine.tell("a start survives the death of its command", crashes::start_killed_and_repeated);
+    machine.tell("inspect and list", machine::running);
+    machine.tell("resources", guest::resources);
+    machine.tell("the article's example", commands::article);
+    machine.tell("exit codes", commands::exit_codes);
+    machine.tell("arguments and streams", commands::arguments_and_streams);
+    machine.tell("many bytes", commands::many_bytes);
+    machine.tell("all kinds of namespaces", commands::all_kinds);
+    machine.tell("signals", commands::signals);
+    machine.tell("ssh", commands::ssh);
+    machine.tell("terminal", terminal::size_and_resize);
+    machine.tell("terminal is restored", terminal::restored);
+    machine.tell("Ignition ran", guest::ignition_ran);
+    machine.tell("accounts", guest::accounts);
+    machine.tell("host key", guest::host_key);
+    machine.tell("the user's own systemd", guest::user_systemd);
+    machine.tell("the guest is healthy", guest::healthy);
+    machine.tell("the supervisor is killed", crashes::supervisor_killed);
+    machine.tell("another host key", crashes::other_host_key);
+    machine.tell("stop and start", machine::stop_and_start);
+    machine.tell("a second machine beside it", machine::a_second_machine);
+    machine.tell("removal", machine::removal);
+}

@@ -1,0 +1,248 @@
+//! The machine under test, and the stories about its own life.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::common::{Home, Ran};
+
+pub const NAME: &str = "t1";
+
+/// A machine in a home of its own, removed when dropped.
+pub struct Machine {
+    pub home: Home,
+}
+
+impl Machine {
+    pub fn init() -> Self {
+        let machine = Self { home: Home::new() };
+        let args = ["--image", "debian-local", "--cpus", "2", "--memory", "1024"];
+        let init = ["machine", "init", "--disk-size", "12"];
+        machine
+            .home
+            .run([&init[..], &args[..], &[NAME][..]].concat())
+            .exits(0)
+            .prints("Machine init complete\n");
+        machine
+    }
+
+    /// Runs a story and says how long it took.
+    pub fn tell(&self, what: &str, story: fn(&Self)) {
+        eprintln!("story: {what}");
+        let begun = Instant::now();
+        story(self);
+        eprintln!("story: {what}: told in {:.1} s", begun.elapsed().as_secs_f32());
+    }
+
+    /// `nsvm --machine t1 ...`
+    pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ran {
+        self.home.run(["--machine", NAME].into_iter().chain(args))
+    }
+
+    /// A command in the guest, its output trimmed.
+    #[track_caller]
+    pub fn says<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> String {
+        let ran = self.run(["exec"].into_iter().chain(args)).exits(0);
+        ran.stdout().trim().to_owned()
+    }
+
+    #[track_caller]
+    pub fn inspect(&self) -> Value {
+        let ran = self.home.run(["machine", "inspect", NAME]).exits(0);
+        let all: Value = serde_json::from_str(&ran.stdout()).unwrap();
+        all[0].clone()
+    }
+
+    pub fn record(&self) -> Value {
+        let path = self.home.path().join(format!("state/run/{NAME}/run.json"));
+        let runtime = self.control_socket();
+        let beside = runtime.parent().unwrap().join("run.json");
+        let path = if path.exists() { path } else { beside };
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn control_socket(&self) -> PathBuf {
+        let inspected = self.inspect();
+        inspected["ConnectionInfo"]["ControlSocket"]["Path"].as_str().unwrap().into()
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.home.path().join(format!("config/machine/{NAME}.json"))
+    }
+
+    pub fn config(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.config_path()).unwrap()).unwrap()
+    }
+
+    pub fn start(&self) {
+        self.home
+            .run(["machine", "start", NAME])
+            .exits(0)
+            .prints(&format!("Machine \"{NAME}\" started successfully\n"));
+    }
+
+    pub fn stop(&self) {
+        self.home
+            .run(["machine", "stop", NAME])
+            .exits(0)
+            .prints(&format!("Machine \"{NAME}\" stopped successfully\n"));
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in ["--supervisor", "--serial"] {
+                let text = self.home.run(["machine", "logs", log, NAME]).stdout();
+                eprintln!("--- {log}\n{text}");
+            }
+        }
+        let _ = self.home.nsvm(["machine", "rm", "-f", NAME]).output();
+        let _ = self.home.nsvm(["machine", "rm", "-f", "t2"]).output();
+    }
+}
+
+/// Processes that have `text` among their arguments, but for ourselves.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if pid != std::process::id() && String::from_utf8_lossy(&line).contains(text) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+pub fn before_the_first_start(machine: &Machine) {
+    let inspected = machine.inspect();
+    assert_eq!(inspected["State"], "stopped");
+    assert_eq!(inspected["LastUp"], "0001-01-01T00:00:00Z");
+    let list = machine.home.run(["machine", "list", "--noheading"]).exits(0).stdout();
+    assert!(list.contains("Never"), "{list}");
+    machine
+        .run(["exec", "true"])
+        .exits(125)
+        .complains(&["Error: machine \"t1\" is not running", "nsvm machine start"]);
+}
+
+pub fn running(machine: &Machine) {
+    let inspected = machine.inspect();
+    let keys: Vec<_> = inspected.as_object().unwrap().keys().map(String::as_str).collect();
+    let wanted = [
+        "ConfigPath",
+        "ConfigDir",
+        "ConnectionInfo",
+        "Created",
+        "Image",
+        "LastUp",
+        "Name",
+        "Resources",
+        "SSHConfig",
+        "State",
+        "UserModeNetworking",
+        "Rootful",
+        "Accelerator",
+        "Mounts",
+        "Ports",
+        "Agent",
+    ];
+    // serde_json sorts the keys of a value it read: only their set counts here.
+    for key in wanted {
+        assert!(keys.contains(&key), "{key} is missing");
+    }
+    assert_eq!(inspected["State"], "running");
+    assert_eq!(inspected["Agent"]["Ready"], true);
+    assert_eq!(inspected["Resources"]["CPUs"], 2);
+    assert_eq!(inspected["Resources"]["Memory"], 1024);
+    assert_eq!(inspected["Resources"]["DiskSize"], 12);
+    assert_ne!(inspected["LastUp"], "0001-01-01T00:00:00Z");
+    let port = inspected["SSHConfig"]["Port"].as_u64().unwrap();
+    assert!((1024..65536).contains(&port), "{port}");
+    // Whatever accelerator works here, each better one has a reason.
+    let accelerator = &inspected["Accelerator"];
+    assert!(accelerator["InUse"].is_string(), "{accelerator}");
+    if accelerator["InUse"] == "tcg" {
+        let rejected = accelerator["Rejected"].as_array().unwrap();
+        assert!(!rejected.is_empty(), "{accelerator}");
+        assert!(rejected.iter().all(|r| !r["Reason"].as_str().unwrap().is_empty()));
+    }
+    let list = machine.home.run(["machine", "list", "--noheading"]).exits(0).stdout();
+    assert!(list.contains("Currently running"), "{list}");
+    machine
+        .home
+        .run(["machine", "start", NAME])
+        .exits(125)
+        .complains(&["Error: unable to start \"t1\": already running"]);
+    machine
+        .home
+        .run(["machine", "rm", NAME])
+        .exits(125)
+        .complains(&["running vm \"t1\" cannot be destroyed"]);
+}
+
+pub fn stop_and_start(machine: &Machine) {
+    machine.says(["sh", "-c", "echo kept >~/kept; sync"]);
+    let before = machine.inspect();
+    let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
+    machine.stop();
+    machine.stop();
+    let stopped = machine.inspect();
+    assert_eq!(stopped["State"], "stopped");
+    assert!(stopped["LastUp"].as_str() > before["LastUp"].as_str());
+    let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
+    assert_eq!(processes_with(&uuid), Vec::<u32>::new());
+    machine.start();
+    assert_eq!(machine.says(["cat", "kept"]), "kept");
+    assert_ne!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
+    // The agent is there already: it came up by itself and was not uploaded.
+    let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
+    assert_eq!(log.matches("no agent answers yet").count(), 1, "{log}");
+}
+
+/// A disk that does not boot, so that it costs nothing: what counts is that
+/// neither disturbs the other.
+pub fn a_second_machine(machine: &Machine) {
+    let make = ["machine", "init", "-q", "--image", "/dev/null", "--disk-size", "1"];
+    machine.home.run([&make[..], &["--memory", "256", "--cpus", "1", "t2"]].concat()).exits(0);
+    let mut second = machine.home.spawnable(["machine", "start", "-q", "--timeout", "120", "t2"]);
+    let mut second = second.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + std::time::Duration::from_secs(60);
+    let uuid = |name: &str| {
+        let path = machine.home.path().join(format!("config/machine/{name}.json"));
+        let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        config["Uuid"].as_str().unwrap().to_owned()
+    };
+    while processes_with(&uuid("t2")).is_empty() {
+        assert!(Instant::now() < end, "the second QEMU does not appear");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let list = machine.home.run(["machine", "list"]).exits(0).stdout();
+    assert!(list.contains("Currently running") && list.contains("Currently starting"), "{list}");
+    assert_eq!(machine.says(["echo", "still here"]), "still here");
+    machine.home.run(["machine", "stop", "t2"]).exits(0);
+    assert!(!second.wait().unwrap().success(), "a start that was stopped did not succeed");
+    assert_eq!(processes_with(&uuid("t2")), Vec::<u32>::new());
+    assert_eq!(machine.says(["echo", "still here"]), "still here");
+    machine.home.run(["machine", "rm", "-f", "t2"]).exits(0);
+}
+
+pub fn removal(machine: &Machine) {
+    let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
+    let socket = machine.control_socket();
+    machine.home.run(["machine", "rm", "--force", NAME]).exits(0);
+    assert_eq!(processes_with(&uuid), Vec::<u32>::new());
+    let home = machine.home.path().to_string_lossy().into_owned();
+    assert_eq!(processes_with(&home), Vec::<u32>::new());
+    assert_eq!(machine.home.traces_of(NAME), Vec::<PathBuf>::new());
+    assert!(!socket.parent().unwrap().exists(), "{}", socket.display());
+    machine
+        .home
+        .run(["machine", "rm", "--force", NAME])
+        .exits(125)
+        .complains(&["t1: VM does not exist"]);
+}
