@@ -102,17 +102,16 @@ pub fn candidates(host: Host, guest: Arch) -> Vec<Candidate> {
 /// The CPU model (`-cpu`) for an accelerator.
 const fn cpu_model(accelerator: Accelerator, guest: Arch) -> &'static str {
     match (accelerator, guest) {
-        (Accelerator::Kvm | Accelerator::Hvf, _) => "host",
-        // WHPX refuses `host`. Neither nested virtualisation nor MONITOR exist
+        // WHPX refuses `host` on x86. Neither nested virtualisation nor MONITOR exist
         // below it; with them announced, guests fault (podman runs it so).
         (Accelerator::Whpx, Arch::X86_64) => "max,vmx=off,monitor=off",
-        (Accelerator::Whpx, Arch::Aarch64) => "host",
         // ERMS makes the kernel copy and clear memory by `rep movsb`, which
         // TCG translates byte by byte: 4.5 s of an 18 s boot.
         (Accelerator::Tcg, Arch::X86_64) => "max,-erms",
         // The architected pointer authentication algorithm (QARMA) is up to
         // half of all time when emulated.
         (Accelerator::Tcg, Arch::Aarch64) => "max,pauth-impdef=on",
+        (Accelerator::Kvm | Accelerator::Hvf | Accelerator::Whpx, _) => "host",
     }
 }
 

@@ -1,5 +1,5 @@
-//! UEFI firmware for aarch64 guests. x86_64 guests boot by the BIOS that QEMU
-//! brings along, which is 2 to 3 s faster than UEFI and always there.
+//! UEFI firmware for `aarch64` guests. Those of `x86_64` boot by the BIOS that
+//! QEMU brings along, which is 2 to 3 s faster than UEFI and always there.
 
 use std::path::{Path, PathBuf};
 

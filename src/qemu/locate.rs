@@ -58,7 +58,7 @@ fn search(wanted: &Wanted<'_>) -> Option<PathBuf> {
     let program = program(wanted.guest);
     which::which(&program).ok().or_else(|| {
         let places = well_known(wanted.host.os).iter().map(|dir| Path::new(dir).join(&program));
-        places.map(with_suffix).find(|path| path.is_file())
+        places.map(|path| with_suffix(&path)).find(|path| path.is_file())
     })
 }
 
@@ -67,11 +67,11 @@ pub fn program(guest: Arch) -> String {
     format!("qemu-system-{}", guest.name())
 }
 
-fn with_suffix(path: PathBuf) -> PathBuf {
+fn with_suffix(path: &Path) -> PathBuf {
     path.with_extension(std::env::consts::EXE_EXTENSION)
 }
 
-/// Homebrew (Apple silicon, Intel), MacPorts; the Windows installer. On Linux
+/// Homebrew (Apple silicon, Intel), `MacPorts`; the Windows installer. On Linux
 /// a QEMU that is not on PATH is one the user does not want.
 const fn well_known(os: Os) -> &'static [&'static str] {
     match os {

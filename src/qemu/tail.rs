@@ -67,7 +67,8 @@ fn skip_escape(chars: &mut std::str::Chars<'_>) {
         }
         // OSC and its kin: up to BEL, or ESC and a backslash.
         Some(']' | 'P' | 'X' | '^' | '_') => {
-            if chars.find(|c| matches!(c, '\u{7}' | '\u{1b}')) == Some('\u{1b}') {
+            let end = chars.find(|c| matches!(c, '\u{7}' | '\u{1b}'));
+            if end == Some('\u{1b}') {
                 chars.next();
             }
         }

@@ -18,7 +18,7 @@ use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
 use nsvm::qemu::command::{Launch, argv};
-use nsvm::qemu::facts::{FactsError, survey, survey_with};
+use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
 use nsvm::qemu::locate::Wanted;
 use nsvm::qemu::port::{free_port, is_taken};
 use nsvm::qemu::probe::ProbeVm;
@@ -27,11 +27,25 @@ use nsvm::qemu::qmp::Qmp;
 
 /// Far above what anything here takes, on a machine that is busy.
 const SOON: Duration = Duration::from_secs(30);
-const GUEST: Arch = Arch::X86_64;
 const UUID: &str = "2f9c4f0a-1c5e-4d0e-9a53-3b2f6b1d8c11";
+
+const GUEST: Arch = Arch::host();
 
 fn wanted(chosen: Option<&Path>) -> Wanted<'_> {
     Wanted { host: Host::current(), guest: GUEST, chosen }
+}
+
+/// The architectures this host has a QEMU for; the host's own must be one.
+fn installed() -> Vec<(Arch, Facts)> {
+    let dir = tempfile::tempdir().unwrap();
+    let survey = |guest| {
+        let wanted = Wanted { guest, ..wanted(None) };
+        survey(&wanted, &dir.path().join(guest.name()), &Silent).map(|facts| (guest, facts))
+    };
+    let all: Vec<_> =
+        [Arch::X86_64, Arch::Aarch64].into_iter().filter_map(|a| survey(a).ok()).collect();
+    assert!(all.iter().any(|(guest, _)| *guest == GUEST), "QEMU for {} is missing", GUEST.name());
+    all
 }
 
 /// Counts the probe VMs that it has another one run.
@@ -109,12 +123,14 @@ fn a_remembered_choice_starts_no_process() {
 
 #[test]
 fn the_translators_probe_ends_well() {
-    let facts = survey(&wanted(None), &tempfile::tempdir().unwrap().path().join("c"), &Silent);
-    let prober = ProbeVm::new(facts.unwrap().qemu.path().to_owned(), GUEST, &Silent);
-    let outcome = prober.run(&Candidate::tcg(GUEST), SOON);
-    assert!(matches!(outcome, Outcome::Ended(_)), "{outcome:?}");
-    let early = prober.run(&Candidate::tcg(GUEST), Duration::from_millis(1));
-    assert_eq!(early, Outcome::Late);
+    for (guest, facts) in installed() {
+        let prober = ProbeVm::new(facts.qemu.path().to_owned(), guest, &Silent);
+        let outcome = prober.run(&Candidate::tcg(guest), SOON);
+        eprintln!("{}: {outcome:?}", guest.name());
+        assert!(matches!(outcome, Outcome::Ended(_)), "{outcome:?}");
+        let early = prober.run(&Candidate::tcg(guest), Duration::from_millis(1));
+        assert_eq!(early, Outcome::Late);
+    }
 }
 
 #[test]
@@ -145,16 +161,20 @@ struct Vm {
 
 impl Vm {
     fn new() -> Self {
+        let own = installed().into_iter().find(|(guest, _)| *guest == GUEST).unwrap();
+        Self::with(own)
+    }
+
+    fn with((guest, facts): (Arch, Facts)) -> Self {
         // Names with all that a path may hold.
         let dir = tempfile::Builder::new().prefix("ns vm,ü ").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let facts = survey(&wanted(None), &path("cache"), &Silent).unwrap();
         disk::create_empty(&path("disk.qcow2"));
         fs::write(path("t1.ign"), "{}").unwrap();
-        let tcg = Candidate::tcg(GUEST);
+        let tcg = Candidate::tcg(guest);
         let launch = Launch {
             host: Host::current(),
-            arch: GUEST,
+            arch: guest,
             choice: Choice {
                 in_use: tcg.accelerator,
                 cpu_model: tcg.cpu_model,
@@ -192,22 +212,26 @@ impl Vm {
     fn locked(&self) -> bool {
         is_locked(&self.path("vm.lock")).unwrap()
     }
+}
 
-    fn early_death(&self, process: &mut QemuProcess) -> ProcessError {
-        process.wait_exit(SOON).unwrap().expect("it ends by itself");
-        process.check_alive().unwrap_err()
-    }
+fn early_death(process: &mut QemuProcess) -> ProcessError {
+    process.wait_exit(SOON).unwrap().expect("it ends by itself");
+    process.check_alive().unwrap_err()
 }
 
 #[test]
 fn a_vm_lives_holds_its_lock_and_ends_by_its_monitor() {
-    let vm = Vm::new();
+    for own in installed() {
+        live_and_end(&Vm::with(own));
+    }
+}
+
+fn live_and_end(vm: &Vm) {
     let mut process = vm.start(&["-S"]);
     let path = vm.path("qmp.sock");
-    let (qmp, mut events) = Qmp::connect(&path, SOON, || process.check_alive().is_ok())
-        .unwrap_or_else(|error| {
-            panic!("{error}: {}", own_words(&vm.path("qemu.log")));
-        });
+    let connected = Qmp::connect(&path, SOON, || process.check_alive().is_ok());
+    let (qmp, mut events) =
+        connected.unwrap_or_else(|error| panic!("{error}: {}", own_words(&vm.path("qemu.log"))));
     assert_eq!(qmp.query_uuid(SOON).unwrap(), UUID);
     assert_eq!(qmp.query_status(SOON).unwrap(), "prelaunch");
     assert!(vm.locked());
@@ -221,6 +245,7 @@ fn a_vm_lives_holds_its_lock_and_ends_by_its_monitor() {
     assert_eq!(own_words(&vm.path("qemu.log")), "", "no option of ours is deprecated");
 }
 
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn an_empty_disk_is_told_on_the_serial_console() {
     let vm = Vm::new();
@@ -242,7 +267,7 @@ fn a_missing_disk_ends_it_early_with_the_reason() {
     let mut process = vm.start(&["-S"]);
     let error = Qmp::connect(&vm.path("qmp.sock"), SOON, || process.check_alive().is_ok());
     assert!(error.is_err());
-    let text = vm.early_death(&mut process).to_string();
+    let text = early_death(&mut process).to_string();
     assert!(text.contains("disk.qcow2"), "{text}");
 }
 
@@ -251,6 +276,6 @@ fn a_taken_port_is_recognised() {
     let vm = Vm::new();
     let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, vm.launch.ssh_port)).unwrap();
     let mut process = vm.start(&["-S"]);
-    let text = vm.early_death(&mut process).to_string();
+    let text = early_death(&mut process).to_string();
     assert!(is_taken(&text), "{text}");
 }

@@ -178,7 +178,7 @@ fn connecting_waits_for_the_socket_but_not_for_the_dead() {
     });
     assert!(matches!(error, Err(QmpError::Died(_))));
     let error = Qmp::connect(&path, Duration::from_millis(20), || true).unwrap_err();
-    assert!(error.to_string().contains("\"") && matches!(error, QmpError::Connect { .. }));
+    assert!(error.to_string().contains('"') && matches!(error, QmpError::Connect { .. }));
 }
 
 #[test]
