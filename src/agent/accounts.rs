@@ -1,7 +1,7 @@
 //! Users and groups of the guest, read from its files.
 //!
-//! The agent is static and knows no name service modules. Fedora CoreOS
-//! keeps system accounts below /usr/lib (nss-altfiles), so both places count;
+//! The agent is static and knows no name service modules. Fedora's
+//! `CoreOS` keeps system accounts below /usr/lib (nss-altfiles), so both places count;
 //! users of a directory service must be given by number.
 
 use std::fs;

@@ -51,7 +51,7 @@ pub fn variables(login: &Login<'_>, request: &ExecRequest) -> Variables {
     all
 }
 
-/// A line of /etc/environment as pam_env reads the simple ones:
+/// A line of /etc/environment as `pam_env` reads the simple ones:
 /// `NAME=value`, `NAME="value"`, with or without `export`.
 fn assignment(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();

@@ -20,8 +20,8 @@ pub fn failed(step: FailedStep, what: impl AsRef<str>, error: &io::Error) -> Fai
 }
 
 /// A refusal without a system call.
-pub fn refused(step: FailedStep, message: impl ToString) -> Failure {
-    Failure { step, errno: 0, message: message.to_string() }
+pub fn refused(step: FailedStep, message: impl Into<String>) -> Failure {
+    Failure { step, errno: 0, message: message.into() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Descriptors over a socket (unix(7), SCM_RIGHTS): how `attach` gives its
+//! Descriptors over a socket (unix(7), `SCM_RIGHTS`): how `attach` gives its
 //! stdin and stdout to `serve`.
 
 use std::io::{self, IoSlice, IoSliceMut};

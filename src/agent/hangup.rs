@@ -44,7 +44,7 @@ fn namespace_init(pid: u32) -> Option<Init> {
 }
 
 /// The kernel drops a SIGHUP that such a process has no handler for
-/// (pid_namespaces(7)), and with it would stay everything in its namespace.
+/// (`pid_namespaces(7)`), and with it would stay everything in its namespace.
 async fn end_init(init: &Init) -> io::Result<()> {
     let exited = sys::watch_borrowed(init.pidfd.as_fd())?;
     if timeout(GRACE, exited.readable()).await.is_ok() {

@@ -103,7 +103,7 @@ impl Child {
 fn account(request: &ExecRequest, accounts: &Accounts<'_>) -> Result<Account, Failure> {
     let own = || UserSpec { user: nix::unistd::geteuid().to_string(), group: None };
     let user = request.user.clone().unwrap_or_else(own);
-    accounts.find(&user).map_err(|e| refused(FailedStep::User, e))
+    accounts.find(&user).map_err(|e| refused(FailedStep::User, e.to_string()))
 }
 
 fn prepare(
@@ -122,7 +122,7 @@ fn prepare(
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     let start = start_directory(request, account);
     let steps = plan(&request.namespaces, &account.credentials, start, accounts)
-        .map_err(|e| refused(FailedStep::Namespaces, e))?;
+        .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
     Ok(Launch { user, program, steps })
 }
@@ -157,13 +157,12 @@ fn open_streams(request: &ExecRequest, account: &Account) -> io::Result<(Streams
 fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
     // A panic must not unwind into the agent's code, which this copy holds.
     let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let failure = match take_streams(ends, reports) {
-            Err(e) => failed(FailedStep::Launch, "cannot set up the streams", &e),
-            Ok(()) => {
-                let subject = Subject { user: &launch.user, program: &launch.program.name };
-                let mut kernel = Kernel::new(&launch.program, reports.as_fd());
-                steps::run(&launch.steps, &subject, &mut kernel)
-            }
+        let failure = if let Err(e) = take_streams(ends, reports) {
+            failed(FailedStep::Launch, "cannot set up the streams", &e)
+        } else {
+            let subject = Subject { user: &launch.user, program: &launch.program.name };
+            let mut kernel = Kernel::new(&launch.program, reports.as_fd());
+            steps::run(&launch.steps, &subject, &mut kernel)
         };
         let _ = rustix::io::write(reports, &Report::Failed(failure).encode());
     }));

@@ -115,7 +115,8 @@ fn halves<'a>(
     let inbound = Inbound { shared, input, terminal, pid: child.pid };
     let mut frames = Frames::default();
     frames.push(&FromAgent::Started { pid: child.pid });
-    Ok((inbound, Outbound { shared, child, stdout, stderr, quiet, frames }))
+    let held = frames.as_bytes().len();
+    Ok((inbound, Outbound { shared, child, stdout, stderr, quiet, frames, held }))
 }
 
 /// From the host to the program.
@@ -205,6 +206,8 @@ struct Outbound<'a> {
     stderr: Source,
     quiet: Duration,
     frames: Frames,
+    /// How many bytes of them can wait for more.
+    held: usize,
 }
 
 impl Outbound<'_> {
@@ -217,7 +220,7 @@ impl Outbound<'_> {
         while outcome.is_none() || self.stdout.is_open() || self.stderr.is_open() {
             tokio::select! {
                 biased;
-                _ = self.shared.changed.notified() => self.obey(),
+                () = self.shared.changed.notified() => self.obey(),
                 _ = self.stdout.readable() => {
                     self.stdout.read_into(&mut self.frames);
                 }
@@ -232,19 +235,15 @@ impl Outbound<'_> {
                 }
                 () = sleep_until(quiet_until), if outcome.is_some() => break,
             }
-            if self.sendable() {
+            // The first message alone is not worth a packet.
+            if self.frames.as_bytes().len() > self.held {
                 channel.write(self.frames.as_bytes()).await?;
                 self.frames.clear();
+                self.held = 0;
                 quiet_until = Instant::now() + self.quiet;
             }
         }
         Ok(self.last(outcome.unwrap_or(Outcome::Exited(0))))
-    }
-
-    /// The first message alone is not worth a packet.
-    fn sendable(&self) -> bool {
-        const STARTED: usize = 9;
-        self.frames.as_bytes().len() > STARTED
     }
 
     fn obey(&mut self) {

@@ -44,7 +44,7 @@ impl Report {
                 let message = failure.message.chars().take(900).collect();
                 Self::Failed(Failure { message, ..failure.clone() })
             }
-            other => other.clone(),
+            Self::Forked(pid) => Self::Forked(*pid),
         }
     }
 }

@@ -127,7 +127,7 @@ fn finish_id_mapper(sys: &mut dyn Sys) -> Result<(), Failure> {
     }
 }
 
-/// The clock's number in `/proc/self/timens_offsets` is that of clock_gettime(2).
+/// The clock's number in `/proc/self/timens_offsets` is that of `clock_gettime(2)`.
 fn clock_offset(clock: Clock, seconds: i64, sys: &mut dyn Sys) -> Result<(), Failure> {
     let number = match clock {
         Clock::Monotonic => 1,

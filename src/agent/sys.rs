@@ -90,8 +90,8 @@ impl<'a> Kernel<'a> {
 impl Sys for Kernel<'_> {
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()> {
         let Credentials { uid, gid, groups } = credentials;
-        let (own_uid, own_gid) = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
-        if own_uid != 0 && (own_uid, own_gid) == (*uid, *gid) {
+        let own = (unistd::geteuid(), unistd::getegid());
+        if !own.0.is_root() && own == (Uid::from_raw(*uid), Gid::from_raw(*gid)) {
             return Ok(());
         }
         let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();

@@ -345,9 +345,9 @@ mod tests {
         let (mut agent, connection) = Agent::connect();
         let (reader, stdout) = io::pipe().unwrap();
         drop(reader);
-        let (stdin, _writer) = io::pipe().unwrap();
-        let stdio = Stdio { stdin: Box::new(stdin), stdout: Box::new(stdout), ..silent() };
-        let done = start(connection, stdio);
+        let (blocked, _writer) = io::pipe().unwrap();
+        let streams = Stdio { stdin: Box::new(blocked), stdout: Box::new(stdout), ..silent() };
+        let done = start(connection, streams);
         agent.expect(|_| ());
         agent.send(&FromAgent::Stdout(b"x"));
         agent.expect(|m| assert_eq!(m, FromHost::CloseOutput(Output::Stdout)));

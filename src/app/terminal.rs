@@ -64,8 +64,8 @@ pub struct RawMode(());
 
 impl RawMode {
     pub fn enter() -> std::io::Result<Self> {
-        crossterm::terminal::enable_raw_mode()?;
         static HOOK: std::sync::Once = std::sync::Once::new();
+        crossterm::terminal::enable_raw_mode()?;
         HOOK.call_once(|| {
             let print = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {

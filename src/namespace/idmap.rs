@@ -1,4 +1,4 @@
-//! Id maps of user namespaces (user_namespaces(7)).
+//! Id maps of user namespaces (`user_namespaces(7)`).
 
 /// `count` ids from `outer` on appear inside as `inner` and up: one line of
 /// `/proc/PID/uid_map`.

@@ -73,6 +73,7 @@ impl Kind {
 impl Kinds {
     pub const NONE: Self = Self(0);
 
+    #[must_use]
     pub const fn with(self, kind: Kind) -> Self {
         Self(self.0 | 1 << kind as u8)
     }

@@ -65,7 +65,7 @@ pub struct IdMaps {
     pub groups: Vec<IdRange>,
 }
 
-/// A clock with an offset (time_namespaces(7)).
+/// A clock with an offset (`time_namespaces(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
     Monotonic,
@@ -290,9 +290,7 @@ mod tests {
         kinds.iter().copied().collect()
     }
 
-    fn root() -> Option<MapTarget> {
-        Some(MapTarget::Id(0))
-    }
+    const ROOT: Option<MapTarget> = Some(MapTarget::Id(0));
 
     #[test]
     fn without_namespaces_a_program_just_runs() {
@@ -304,8 +302,8 @@ mod tests {
         let spec = NamespaceSpec {
             kinds: kinds(&[Kind::User, Kind::Pid, Kind::Mount]),
             fork: true,
-            map_user: root(),
-            map_group: root(),
+            map_user: ROOT,
+            map_group: ROOT,
             mount_proc: Some(Bytes::from(b"/proc".to_vec())),
             ..NamespaceSpec::default()
         };
@@ -328,9 +326,9 @@ mod tests {
         let spec = NamespaceSpec {
             kinds: kinds(&[Kind::User]),
             fork: true,
-            map_user: root(),
+            map_user: ROOT,
             map_users: vec![MapRange::Auto],
-            map_group: root(),
+            map_group: ROOT,
             ..NamespaceSpec::default()
         };
         let users = vec![IdRange::single(0, 1000), IdRange { inner: 1, outer: 100_000, count: 10 }];
@@ -434,7 +432,7 @@ mod tests {
         let allow = Some(SetGroups::Allow);
         for (spec, text) in [
             (
-                NamespaceSpec { map_group: root(), setgroups: allow, ..base() },
+                NamespaceSpec { map_group: ROOT, setgroups: allow, ..base() },
                 "options --setgroups=allow and --map-group are mutually exclusive",
             ),
             (

@@ -129,9 +129,9 @@ fn size_bytes(size: Size) -> [u8; 8] {
     bytes
 }
 
-fn size_of([a, b, c, d, e, f, g, h]: [u8; 8]) -> Size {
-    let pair = |high, low| u16::from_be_bytes([high, low]);
-    Size { rows: pair(a, b), cols: pair(c, d), xpixel: pair(e, f), ypixel: pair(g, h) }
+fn size_of(bytes: [u8; 8]) -> Size {
+    let field = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    Size { rows: field(0), cols: field(2), xpixel: field(4), ypixel: field(6) }
 }
 
 fn output_of([byte]: [u8; 1]) -> Result<Output, FrameError> {

@@ -1,6 +1,6 @@
 //! What the host asks for: the first frame of a stream.
 //!
-//! Encoded as MessagePack maps with names, so that a field can be added.
+//! Encoded as `MessagePack` maps with names, so that a field can be added.
 //! Texts that belong to the guest (arguments, environment, paths) are bytes:
 //! Linux promises no encoding.
 

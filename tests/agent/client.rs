@@ -22,7 +22,11 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 /// Nothing here takes longer, not even on a slow and busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-const AGENT: &str = env!("CARGO_BIN_EXE_nsvm-agent");
+/// The program under test; `NSVM_TEST_AGENT` names another build of it.
+pub fn program() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_nsvm-agent");
+    std::env::var_os("NSVM_TEST_AGENT").map_or_else(|| built.into(), PathBuf::from)
+}
 
 /// `nsvm-agent serve`, ended with its user.
 pub struct Agent {
@@ -37,7 +41,7 @@ impl Agent {
 
     pub fn start_in(dir: tempfile::TempDir) -> Self {
         let socket = dir.path().join("run/agent.sock");
-        let process = Command::new(AGENT)
+        let process = Command::new(program())
             .args(["serve", "--socket"])
             .arg(&socket)
             .stdin(Process::null())
@@ -68,12 +72,13 @@ impl Drop for Agent {
 }
 
 pub fn attach_command(socket: &Path) -> Command {
-    let mut command = Command::new(AGENT);
+    let mut command = Command::new(program());
     command.args(["attach", "--socket"]).arg(socket);
     command
 }
 
-/// One link: yamux over the standard streams of an `attach`.
+/// One link: yamux over the standard streams of an `attach`. Dropping it is a
+/// lost connection.
 pub struct Link {
     pub hello: Hello,
     attach: Child,
@@ -109,11 +114,10 @@ impl Link {
 
     /// Runs a command with `stdin`; its outcome, stdout and stderr.
     pub fn output(&self, request: ExecRequest, stdin: &'static [u8]) -> Finished {
-        let (stdout, stderr) = (Captured::new(), Captured::new());
-        let stdio =
-            Stdio { stdin: Box::new(stdin), stdout: stdout.writer(), stderr: stderr.writer() };
-        let outcome = self.run(request, stdio).unwrap();
-        Finished { outcome, stdout: stdout.text(), stderr: stderr.text() }
+        let (out, err) = (Captured::new(), Captured::new());
+        let streams = Stdio { stdin: Box::new(stdin), stdout: out.writer(), stderr: err.writer() };
+        let outcome = self.run(request, streams).unwrap();
+        Finished { outcome, stdout: out.text(), stderr: err.text() }
     }
 
     /// A program without input.
@@ -127,9 +131,6 @@ impl Link {
         talk.send(&FromHost::Request(Request::Exec(Box::new(request))));
         talk
     }
-
-    /// Ends the link as a lost connection does.
-    pub fn cut(self) {}
 }
 
 impl Drop for Link {
@@ -193,9 +194,8 @@ impl Talk {
                 FromAgent::Outcome(outcome) => Some(outcome),
                 _ => None,
             });
-            match found.expect("the stream ended without an outcome") {
-                Some(outcome) => return outcome,
-                None => {}
+            if let Some(outcome) = found.expect("the stream ended without an outcome") {
+                return outcome;
             }
         }
     }

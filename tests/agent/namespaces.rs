@@ -200,7 +200,7 @@ fn a_lost_host_ends_a_whole_pid_namespace() {
     // The first process of a PID namespace ignores a SIGHUP it has no handler for.
     let _talk = link.talk(request("root", article(), &["sleep", "98702"]));
     eventually("the program runs", || !pids_of("sleep 98702").is_empty());
-    link.cut();
+    drop(link);
     eventually("the program has ended", || pids_of("sleep 98702").is_empty());
 }
 

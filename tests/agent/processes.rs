@@ -8,6 +8,9 @@ use nsvm::protocol::request::{Bytes, ExecRequest};
 use crate::client::Agent;
 use crate::needs_root;
 
+/// Signals 32 and 33 belong to the C library, which lets nobody touch them.
+const OF_LIBC: u64 = 0x1_8000_0000;
+
 fn bytes(text: &str) -> Bytes {
     Bytes::from(text.as_bytes().to_vec())
 }
@@ -117,8 +120,6 @@ fn a_program_inherits_nothing_of_the_agent() {
     let lines: Vec<&str> = done.stdout.split_whitespace().collect();
     // 3 is the directory that ls reads.
     assert_eq!(lines[..4], ["0", "1", "2", "3"], "{done:?}");
-    // 32 and 33 belong to the C library, which lets nobody touch them.
-    const OF_LIBC: u64 = 0x1_8000_0000;
     for mask in [lines[5], lines[7]] {
         assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !OF_LIBC, 0, "{done:?}");
     }

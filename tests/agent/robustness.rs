@@ -1,7 +1,10 @@
 //! Broken peers, lost hosts, strangers.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio as Process};
 use std::time::{Duration, Instant};
 
@@ -10,7 +13,7 @@ use nsvm::protocol::message::{FromAgent, FromHost};
 use nsvm::protocol::outcome::{FailedStep, Outcome};
 use nsvm::protocol::request::ExecRequest;
 
-use crate::client::{Agent, Link, attach_command, eventually, within_deadline};
+use crate::client::{Agent, Link, attach_command, eventually, program, within_deadline};
 use crate::namespaces::pids_of;
 use crate::needs_root;
 
@@ -74,7 +77,7 @@ fn a_lost_host_ends_its_programs() {
     let link = agent.attach();
     let _talk = link.talk(ExecRequest::new(["sleep", "98704"]));
     eventually("the program runs", || !pids_of("sleep 98704").is_empty());
-    link.cut();
+    drop(link);
     eventually("the program has ended", || pids_of("sleep 98704").is_empty());
     let children = format!("/proc/{0}/task/{0}/children", agent.pid());
     eventually("it was reaped", || std::fs::read_to_string(&children).unwrap().is_empty());
@@ -106,21 +109,18 @@ fn only_the_agents_own_user_is_admitted() {
     let agent = Agent::start();
     drop(agent.attach());
     let socket = agent.socket();
-    let mode = |path: &std::path::Path| {
-        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path).unwrap()) & 0o777
-    };
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&socket), mode(socket.parent().unwrap())), (0o600, 0o700));
 
     // Even where the file system would let a stranger through.
-    use std::os::unix::fs::PermissionsExt;
-    let open = |path: &std::path::Path, bits| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+    let open = |path: &Path, bits| {
+        std::fs::set_permissions(path, Permissions::from_mode(bits)).unwrap();
     };
     open(&socket, 0o666);
     open(socket.parent().unwrap(), 0o755);
     open(socket.parent().unwrap().parent().unwrap(), 0o755);
     let copy = socket.with_file_name("agent");
-    std::fs::copy(env!("CARGO_BIN_EXE_nsvm-agent"), &copy).unwrap();
+    std::fs::copy(program(), &copy).unwrap();
     let mut command = Command::new(copy);
     command.args(["attach", "--socket"]).arg(&socket).uid(65534).stdin(Process::piped());
     let refused = within_deadline(move || command.output().unwrap());

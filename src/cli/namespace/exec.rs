@@ -60,7 +60,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::protocol::request::Terminal;
+    use crate::protocol::request::{Size, Terminal};
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -70,7 +70,7 @@ mod tests {
 
     fn resolve(args: &[&str]) -> ExecRequest {
         let terminal = |choice| {
-            let terminal = Terminal { term: bytes("xterm".as_ref()), size: Default::default() };
+            let terminal = Terminal { term: bytes("xterm".as_ref()), size: Size::default() };
             Ok((choice == TtyChoice::Force).then_some(terminal))
         };
         let host = Host { env: &|_| None, read: &|_| Ok(vec![]), terminal: &terminal };
