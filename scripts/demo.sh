@@ -14,9 +14,9 @@ run() {
     "$nsvm" "$@"
 }
 
-# Where Debian's tools are, its own packages make the image; elsewhere it is
+# On Debian its own packages make the image; elsewhere it is
 # downloaded.
-if [ -e /etc/debian_version ] && [ "$(uname -m)" = x86_64 ]; then
+if grep -qs "^ID=debian$" /etc/os-release && [ "$(uname -m)" = x86_64 ]; then
     image=debian-local
 else
     image=fedora-coreos

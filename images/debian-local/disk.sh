@@ -37,15 +37,17 @@ EOF
 # resize: descriptors are reserved for growing up to 2 TiB (in 4 KiB blocks)
 mkdir -p "$work/root/boot/grub"
 cp "$here/grub.cfg" "$work/root/boot/grub/grub.cfg"
-mke2fs -q -t ext4 -L root -m 0 -e remount-ro -E resize=536870912,root_owner=0:0 -d "$work/root" "$work/root.ext4" ${root_mib}M
+mke2fs -qF -t ext4 -L root -m 0 -e remount-ro -E resize=536870912,root_owner=0:0 -d "$work/root" "$work/root.ext4" ${root_mib}M
 place "$work/root.ext4" $root_at
 
 # (,gpt3): on the disk that GRUB itself was loaded from
-modules='part_gpt ext2 normal linux smbios regexp test'
-# shellcheck disable=SC2086 # a list of words
-grub-mkimage -O i386-pc -p '(,gpt3)/boot/grub' -o "$work/core.img" biosdisk $modules
-# shellcheck disable=SC2086
-grub-mkimage -O x86_64-efi -p '(,gpt3)/boot/grub' -o "$work/grub.efi" $modules
+make_grub() {
+	format=$1 image=$2
+	shift 2
+	grub-mkimage -O "$format" -p '(,gpt3)/boot/grub' -o "$image" part_gpt ext2 normal smbios regexp test "$@"
+}
+make_grub i386-pc "$work/core.img" biosdisk linux16
+make_grub x86_64-efi "$work/grub.efi" linux
 
 # What grub-install does, which wants a block device: boot.img loads the first
 # sector of core.img from a fixed place (at byte 0x5c), which loads the rest

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use super::session::{self, Connection, Stdio};
+use super::session::{self, Connection};
 use super::{Context, Refusal, start};
 use crate::control::client::{Client, nobody_listens};
 use crate::control::message::{Reply, Request};
@@ -15,12 +15,11 @@ use crate::machine::status::Status;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::request::{ExecRequest, UserSpec};
 
-/// Runs `request` in the machine, as its user unless the request names one.
+/// Runs `request` in the machine on this process's own streams, as its user unless the request names one.
 pub fn run(
     context: &Context,
     name: &MachineName,
     mut request: ExecRequest,
-    stdio: Stdio,
 ) -> anyhow::Result<Outcome> {
     let config = context.store.load(name)?;
     request.user.get_or_insert_with(|| default_user(&config));
@@ -29,7 +28,7 @@ pub fn run(
         reader: Box::new(SharedStream(stream.clone())),
         writer: Box::new(SharedStream(stream)),
     };
-    session::run(connection, request, stdio)
+    session::run_here(connection, request)
 }
 
 fn default_user(config: &MachineConfig) -> UserSpec {

@@ -1,12 +1,9 @@
 //! The verbs that run a program in the guest, from arguments to exit code.
 
-use std::io;
-
 use super::namespace::verdict::{OURS, Wording, verdict};
 use super::namespace::{ExecArgs, Host, UnshareArgs, UsageError};
 use super::{environment, report};
-use crate::app::session::Stdio;
-use crate::app::{self};
+use crate::app;
 use crate::machine::name::MachineName;
 use crate::protocol::request::ExecRequest;
 
@@ -31,13 +28,8 @@ pub fn run(
             return wording.usage_code();
         }
     };
-    let stdio = Stdio {
-        stdin: Box::new(io::stdin()),
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
-    };
     let outcome =
-        environment::context().and_then(|context| app::run::run(&context, machine, request, stdio));
+        environment::context().and_then(|context| app::run::run(&context, machine, request));
     match outcome {
         Ok(outcome) => {
             let verdict = verdict(wording, &outcome);
