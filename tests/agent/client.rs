@@ -116,6 +116,13 @@ impl Link {
         ours
     }
 
+    /// A new stream, as the host's session takes it.
+    pub fn connection(&self) -> Connection {
+        let stream = self.open();
+        let reader = Box::new(stream.try_clone().unwrap());
+        Connection { reader, writer: Box::new(stream) }
+    }
+
     /// Runs a command through the real host session.
     pub fn run(&self, request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
         let stream = self.open();
