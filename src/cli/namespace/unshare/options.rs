@@ -18,6 +18,7 @@ use crate::namespace::spec::MapRange;
         unchanged: no shell evaluates them. Without a PROGRAM, the user's shell\n\
         is started.",
     after_help = "Example:\n  nsvm unshare --user --pid --map-root-user --mount-proc --fork bash",
+    override_usage = "nsvm unshare [OPTIONS] [PROGRAM [ARG]...]",
     infer_long_args = true,
     args_override_self = true
 )]
@@ -117,7 +118,7 @@ pub struct UnshareOptions {
     pub environment: EnvironmentArgs,
 
     /// The program and its arguments [default: the user's shell]
-    #[arg(value_name = "PROGRAM [ARG]", trailing_var_arg = true)]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 
