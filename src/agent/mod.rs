@@ -6,7 +6,7 @@
 //!                                                                  |
 //!        accounts, environment, program, plan -> launch -> steps (sys)
 //!                                                    |
-//!                     relay: input, output, signals, outcome, hangup
+//!                     relay: inbound, outbound, hangup
 //! ```
 //!
 //! One thread, always: unshare(2) and setns(2) refuse user namespaces to
@@ -20,9 +20,11 @@ pub mod environment;
 mod failure;
 mod handover;
 mod hangup;
+mod inbound;
 mod input;
 pub mod launch;
 mod link;
+mod outbound;
 mod output;
 pub mod program;
 pub mod pty;

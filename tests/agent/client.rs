@@ -40,14 +40,26 @@ impl Agent {
     }
 
     pub fn start_in(dir: tempfile::TempDir) -> Self {
+        Self::spawn(Command::new(program()), dir)
+    }
+
+    /// Starts an agent whose users have these subordinate ids: in a mount
+    /// namespace of its own, where the files are other ones.
+    pub fn start_with_subids(line: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("subids"), line).unwrap();
+        let script =
+            "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(dir.path().join("subids"));
+        command.arg(program());
+        Self::spawn(command, dir)
+    }
+
+    fn spawn(mut command: Command, dir: tempfile::TempDir) -> Self {
         let socket = dir.path().join("run/agent.sock");
-        let process = Command::new(program())
-            .args(["serve", "--socket"])
-            .arg(&socket)
-            .stdin(Process::null())
-            .spawn()
-            .unwrap();
-        Self { process, dir }
+        command.args(["serve", "--socket"]).arg(&socket).stdin(Process::null());
+        Self { process: command.spawn().unwrap(), dir }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -102,6 +114,13 @@ impl Link {
         ours.set_read_timeout(Some(DEADLINE)).unwrap();
         self.streams.send(theirs).unwrap();
         ours
+    }
+
+    /// A new stream, as the host's session takes it.
+    pub fn connection(&self) -> Connection {
+        let stream = self.open();
+        let reader = Box::new(stream.try_clone().unwrap());
+        Connection { reader, writer: Box::new(stream) }
     }
 
     /// Runs a command through the real host session.

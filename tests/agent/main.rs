@@ -7,6 +7,7 @@
 #![cfg(target_os = "linux")]
 
 mod client;
+mod command_line;
 mod cost;
 mod namespaces;
 mod processes;

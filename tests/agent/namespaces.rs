@@ -130,6 +130,33 @@ fn ranges_are_mapped_from_outside() {
 }
 
 #[test]
+fn a_plain_user_maps_subordinate_ids_through_newuidmap() {
+    needs_root!();
+    if !Path::new("/usr/bin/newuidmap").exists() {
+        eprintln!("SKIPPED: this test needs newuidmap (Debian's package uidmap)");
+        return;
+    }
+    let agent = Agent::start_with_subids("nobody:100000:65536\n");
+    let link = agent.attach();
+    let spec = NamespaceSpec {
+        kinds: kinds(&[Kind::User]),
+        map_user: Some(MapTarget::Id(0)),
+        map_group: Some(MapTarget::Id(0)),
+        map_users: vec![MapRange::Auto],
+        map_groups: vec![MapRange::Auto],
+        ..NamespaceSpec::default()
+    };
+    let script = "id -u; tr -s ' ' < /proc/self/uid_map; tr -s ' ' < /proc/self/gid_map";
+    let done = run(&link, "nobody", spec.clone(), script);
+    let map = " 0 65534 1\n 1 100000 65536\n";
+    assert_eq!(done.stdout, format!("0\n{map}{map}"), "{done:?}");
+
+    let stranger = run(&link, "4242", spec, "true");
+    let Outcome::NotStarted(failure) = stranger.outcome else { panic!("{stranger:?}") };
+    assert_eq!(failure.message, "you (user 4242) don't exist.");
+}
+
+#[test]
 fn ids_capabilities_and_clocks_are_set() {
     needs_root!();
     let agent = Agent::start();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio as Process};
 use std::time::{Duration, Instant};
 
-use nsvm::app::session::{self, Connection};
+use nsvm::app::session;
 use nsvm::protocol::message::{FromAgent, FromHost};
 use nsvm::protocol::outcome::{FailedStep, Outcome};
 use nsvm::protocol::request::ExecRequest;
@@ -24,9 +24,7 @@ fn the_agent_introduces_itself_and_its_guest() {
     let link = agent.attach();
     assert_eq!(link.hello.version, env!("CARGO_PKG_VERSION"));
     assert!(!link.hello.boot_id.is_empty() && !link.hello.kernel.is_empty());
-    let stream = link.open();
-    let reader = Box::new(stream.try_clone().unwrap());
-    let connection = Connection { reader, writer: Box::new(stream) };
+    let connection = link.connection();
     let info = within_deadline(|| session::info(connection)).unwrap();
     assert_eq!(info.boot_id, link.hello.boot_id);
     assert!(info.namespaces.contains(&"user".to_owned()), "{info:?}");

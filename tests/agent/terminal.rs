@@ -4,7 +4,8 @@ use nsvm::protocol::message::FromHost;
 use nsvm::protocol::outcome::Outcome;
 use nsvm::protocol::request::{Bytes, ExecRequest, Size, Terminal};
 
-use crate::client::Agent;
+use crate::client::{Agent, eventually};
+use crate::namespaces::pids_of;
 use crate::needs_root;
 
 fn in_terminal(argv: &[&str]) -> ExecRequest {
@@ -49,9 +50,9 @@ fn an_interactive_shell_has_job_control() {
     let agent = Agent::start();
     let link = agent.attach();
     let mut talk = link.talk(in_terminal(&["bash", "--norc", "-i"]));
-    talk.send(&FromHost::Stdin(b"sleep 1000\n"));
-    talk.stdout_until("sleep 1000");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    talk.stdout_until("# ");
+    talk.send(&FromHost::Stdin(b"sleep 98709\n"));
+    eventually("the program runs", || !pids_of("sleep 98709").is_empty());
     talk.send(&FromHost::Stdin(b"\x1a"));
     talk.stdout_until("Stopped");
     talk.send(&FromHost::Stdin(b"kill %1; exit 4\n"));

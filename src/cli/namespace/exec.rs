@@ -13,7 +13,11 @@ use crate::protocol::request::ExecRequest;
 /// Arguments arrive unchanged: no shell evaluates them. Without a PROGRAM,
 /// the user's login shell is started.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(after_help = "Example:\n  nsvm exec -w /etc -- grep -r 'a b' .")]
+#[command(
+    override_usage = "nsvm exec [OPTIONS] [PROGRAM [ARG]...]",
+    after_help = "Example:\n  nsvm exec -w /etc -- grep -r 'a b' .",
+    args_override_self = true
+)]
 pub struct ExecArgs {
     /// Force a terminal, even when output does not go to one
     #[arg(short = 't', long, overrides_with = "no_tty")]
@@ -29,7 +33,7 @@ pub struct ExecArgs {
     #[command(flatten)]
     pub environment: EnvironmentArgs,
     /// The program and its arguments
-    #[arg(value_name = "PROGRAM [ARG]", trailing_var_arg = true)]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 

@@ -1,0 +1,148 @@
+//! Kernel calls that need `unsafe`, made safe one by one: the only file of the
+//! agent that may.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::unistd::{self, ForkResult};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::PidfdFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// This process, for [`die_with`] in a child.
+pub fn own_pidfd() -> io::Result<OwnedFd> {
+    Ok(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?)
+}
+
+/// Asks for `signal` when the parent dies, and ends at once when it already
+/// has: then nobody waits for this process.
+pub fn die_with(parent: &OwnedFd, signal: u8) -> io::Result<()> {
+    // SAFETY: PR_SET_PDEATHSIG takes a plain number and touches no memory.
+    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_ulong::from(signal)) };
+    Errno::result(result)?;
+    let mut polled = [PollFd::new(parent, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut polled, Some(&now))? > 0 {
+        exit_now(1);
+    }
+    Ok(())
+}
+
+/// Ends this process as its child ended.
+pub fn die_by(signal: i32) -> ! {
+    // SAFETY: SIG_DFL is no function; the other calls take plain numbers.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let _ = u8::try_from(signal).map(|signal| kill(unistd::getpid().as_raw(), signal));
+    exit_now(1)
+}
+
+/// A descriptor that tokio tells when it is ready.
+pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open, always the same, and closed only after the
+    // AsyncFd that owns it.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, interest) };
+    Ok(watched?)
+}
+
+/// The same for reading from a descriptor that stays somebody else's.
+pub fn watch_borrowed(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>> {
+    // SAFETY: the lifetime keeps the descriptor open and the same.
+    let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    Ok(watched?)
+}
+
+/// A copy of this process. Only for a process with one thread.
+pub fn fork() -> io::Result<ForkResult> {
+    // SAFETY: this process has one thread (the server checks it), so no lock
+    // is held by a thread that the copy lacks.
+    let result = unsafe { unistd::fork() };
+    Ok(result?)
+}
+
+/// Ends a copy of the agent without running the agent's exit handlers.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) runs nothing of this program.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes the descriptors from `first` to `last`. Kernels before 5.9 cannot;
+/// ours are all closed by the exec then.
+pub fn close_range(first: u32, last: u32) {
+    // SAFETY: called in a copy of the agent that ends by exec or `exit_now`
+    // and uses none of these descriptors again.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, first, last, 0);
+    }
+}
+
+/// Sends any Linux signal, real-time ones included, to the process group of
+/// `leader`; to `leader` alone when it has only just been forked and leads
+/// none yet. One that has ended takes none.
+pub fn signal_group(leader: u32, signal: u8) {
+    let leader = leader.cast_signed();
+    if kill(-leader, signal) == Err(Errno::ESRCH) {
+        let _ = kill(leader, signal);
+    }
+}
+
+fn kill(pid: i32, signal: u8) -> nix::Result<()> {
+    // SAFETY: kill(2) takes plain numbers.
+    let result = unsafe { libc::kill(pid, libc::c_int::from(signal)) };
+    Errno::result(result).map(drop)
+}
+
+fn set_handler(which: Signal, handler: SigHandler) {
+    // SAFETY: only SIG_DFL and SIG_IGN are set, never a function.
+    let _ = unsafe { signal(which, handler) };
+}
+
+/// What a program expects of its signals. Handlers end with the exec, but
+/// ignored and blocked signals survive it.
+pub fn default_signals() {
+    for which in Signal::iterator() {
+        // Rust handles these two itself, to tell a stack overflow.
+        if !matches!(which, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGSEGV | Signal::SIGBUS) {
+            set_handler(which, SigHandler::SigDfl);
+        }
+    }
+    // nix has no names for real-time signals.
+    for realtime in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no function.
+        unsafe {
+            libc::signal(realtime, libc::SIG_DFL);
+        }
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// For the agent itself: a reader that has gone is an error, not the end.
+pub fn ignore_broken_pipes() {
+    set_handler(Signal::SIGPIPE, SigHandler::SigIgn);
+}
+
+/// Undoes [`ignore_broken_pipes`] for a program.
+pub fn default_broken_pipes() {
+    set_handler(Signal::SIGPIPE, SigHandler::SigDfl);
+}
+
+/// Replaces the standard streams by `streams`, and closes all else but `kept`.
+pub fn keep_only(streams: [BorrowedFd<'_>; 3], kept: BorrowedFd<'_>) -> io::Result<()> {
+    let [stdin, stdout, stderr] = streams;
+    rustix::stdio::dup2_stdin(stdin.as_fd())?;
+    rustix::stdio::dup2_stdout(stdout.as_fd())?;
+    rustix::stdio::dup2_stderr(stderr.as_fd())?;
+    let kept = kept.as_raw_fd().unsigned_abs();
+    if kept > 3 {
+        close_range(3, kept - 1);
+    }
+    close_range(kept + 1, u32::MAX);
+    Ok(())
+}

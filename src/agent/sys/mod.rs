@@ -1,0 +1,38 @@
+//! The kernel.
+//!
+//! A new process runs this code between fork and exec, in a copy of the agent
+//! that has one thread; such a copy may allocate. It must not return into the
+//! agent's own code: it ends by exec or by [`exit_now`].
+
+mod calls;
+mod kernel;
+mod mapper;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+
+pub use calls::{
+    default_broken_pipes, default_signals, exit_now, fork, ignore_broken_pipes, keep_only,
+    signal_group, watch, watch_borrowed,
+};
+pub use kernel::Kernel;
+
+use super::report::Report;
+use super::steps::WriteError;
+
+/// How many threads this process has (proc(5)).
+pub fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
+}
+
+fn report(reports: BorrowedFd<'_>, report: &Report) {
+    // Without a reader nobody wants to know.
+    let _ = rustix::io::write(reports, &report.encode());
+}
+
+/// One write, as these files demand.
+fn write_file(path: &str, text: &str) -> Result<(), WriteError> {
+    let mut file = OpenOptions::new().write(true).open(path).map_err(WriteError::Open)?;
+    file.write_all(text.as_bytes()).map_err(WriteError::Write)
+}

@@ -1,0 +1,68 @@
+//! The options' values, read as util-linux reads them.
+
+use std::ffi::OsStr;
+
+use crate::cli::namespace::UsageError;
+use crate::namespace::kind::Kind;
+use crate::namespace::spec::{MapRange, MapTarget, Propagation, SetGroups};
+use crate::protocol::signal;
+
+pub fn persistent(kind: Kind, file: &OsStr) -> UsageError {
+    UsageError::Persistent { kind: kind.option(), file: file.to_string_lossy().into_owned() }
+}
+
+pub fn map_target(text: &str) -> MapTarget {
+    text.parse().map_or_else(|_| MapTarget::Name(text.to_owned()), MapTarget::Id)
+}
+
+/// `INNER:OUTER:COUNT`, or `OUTER,INNER,COUNT` as util-linux 2.38 wrote it.
+pub fn map_range(text: &str) -> Result<MapRange, UsageError> {
+    match text {
+        "auto" => return Ok(MapRange::Auto),
+        "subids" => return Ok(MapRange::Subids),
+        "all" => return Ok(MapRange::All),
+        _ => {}
+    }
+    let numbers = |separator| {
+        let fields: Option<Vec<u32>> = text.split(separator).map(|n| n.parse().ok()).collect();
+        fields.and_then(|fields| <[u32; 3]>::try_from(fields).ok())
+    };
+    if let Some([inner, outer, count]) = numbers(':') {
+        return Ok(MapRange::Range { inner, outer, count });
+    }
+    if let Some([outer, inner, count]) = numbers(',') {
+        return Ok(MapRange::Range { inner, outer, count });
+    }
+    Err(UsageError::Mapping(text.to_owned()))
+}
+
+pub fn parse_signal(text: &str) -> Result<u8, UsageError> {
+    signal::parse(text).ok_or_else(|| UsageError::Signal(text.to_owned()))
+}
+
+pub fn parse_setgroups(text: &str) -> Result<SetGroups, UsageError> {
+    match text {
+        "allow" => Ok(SetGroups::Allow),
+        "deny" => Ok(SetGroups::Deny),
+        _ => Err(UsageError::SetGroups(text.to_owned())),
+    }
+}
+
+pub fn parse_propagation(text: &str) -> Result<Propagation, UsageError> {
+    match text {
+        "slave" => Ok(Propagation::Slave),
+        "private" => Ok(Propagation::Private),
+        "shared" => Ok(Propagation::Shared),
+        "unchanged" => Ok(Propagation::Unchanged),
+        _ => Err(UsageError::Propagation(text.to_owned())),
+    }
+}
+
+pub fn number<T: std::str::FromStr>(
+    text: Option<&str>,
+    what: &'static str,
+) -> Result<Option<T>, UsageError> {
+    let parse =
+        |text: &str| text.parse().map_err(|_| UsageError::Number { what, text: text.to_owned() });
+    text.map(parse).transpose()
+}

@@ -1,0 +1,146 @@
+//! The host's end in a real terminal: this test program runs itself as the
+//! command line there.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio as Process};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+use nsvm::agent::pty::{self, Pty};
+use nsvm::app::session;
+use nsvm::app::terminal::{self, TtyChoice};
+use nsvm::protocol::request::{ExecRequest, Size};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::client::{Agent, DEADLINE, Link, attach_command, eventually, within_deadline};
+use crate::namespaces::pids_of;
+use crate::needs_root;
+
+const SOCKET: &str = "NSVM_TEST_SOCKET";
+const SCRIPT: &str = "NSVM_TEST_SCRIPT";
+
+#[test]
+#[ignore = "the tests below run it in a terminal"]
+fn as_the_command_line() {
+    let Some(socket) = std::env::var_os(SOCKET) else { return };
+    let link = Link::new(attach_command(socket.as_ref()));
+    let mut request = ExecRequest::new(["sh", "-c", &std::env::var(SCRIPT).unwrap()]);
+    request.tty = terminal::wanted(TtyChoice::Auto).unwrap();
+    let outcome = session::run_here(link.connection(), request);
+    println!("<{outcome:?}>");
+}
+
+/// The command line in a terminal, and what it shows there.
+struct InTerminal {
+    pty: Pty,
+    process: Child,
+    shown: Receiver<u8>,
+}
+
+impl InTerminal {
+    fn start(agent: &Agent, script: &str) -> Self {
+        let size = Size { rows: 30, cols: 100, ..Size::default() };
+        let pty = pty::open(size, 0).unwrap();
+        let end = || Process::from(pty.terminal.try_clone().unwrap());
+        // setsid makes the terminal the controlling one: resizes become signals.
+        let process = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture", "command_line::as_the_command_line"])
+            .env(SOCKET, agent.socket())
+            .env(SCRIPT, script)
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let mut master = File::from(pty.master.try_clone().unwrap());
+        let (show, shown) = channel();
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while master.read(&mut byte).is_ok_and(|count| count == 1) && show.send(byte[0]).is_ok()
+            {
+            }
+        });
+        Self { pty, process, shown }
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        let (end, mut seen) = (Instant::now() + DEADLINE, Vec::new());
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let left = end.saturating_duration_since(Instant::now());
+            let byte = self.shown.recv_timeout(left);
+            seen.push(byte.unwrap_or_else(|e| {
+                panic!("no {text:?} in {:?}: {e}", String::from_utf8_lossy(&seen))
+            }));
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    fn type_keys(&self, keys: &[u8]) {
+        File::from(self.pty.master.try_clone().unwrap()).write_all(keys).unwrap();
+    }
+
+    fn is_raw(&self) -> bool {
+        !tcgetattr(&self.pty.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
+    }
+
+    fn end(mut self) -> (ExitStatus, bool) {
+        let terminal = self.pty.terminal.try_clone().unwrap();
+        let status = within_deadline(move || self.process.wait().unwrap());
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        (status, modes.contains(LocalModes::ICANON | LocalModes::ECHO))
+    }
+}
+
+#[test]
+fn a_resize_reaches_the_program_and_the_modes_come_back() {
+    needs_root!();
+    let agent = Agent::start();
+    let script = "stty size; stty -echo; echo ready; read line; stty size; echo got $line; exit 5";
+    let terminal = InTerminal::start(&agent, script);
+    terminal.wait_for("30 100\r\nready\r\n");
+    assert!(terminal.is_raw());
+    pty::resize(&terminal.pty.master, Size { rows: 7, cols: 33, ..Size::default() }).unwrap();
+    // The signal and the keys take different ways.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.type_keys(b"keys\r");
+    let shown = terminal.wait_for("<Ok(Exited(5))>");
+    assert!(shown.contains("7 33\r\ngot keys\r\n"), "{shown:?}");
+    let (status, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?} {restored}");
+}
+
+#[test]
+fn keys_that_are_signals_here_reach_the_program_as_keys() {
+    needs_root!();
+    let agent = Agent::start();
+    let terminal = InTerminal::start(
+        &agent,
+        "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.1; done",
+    );
+    terminal.wait_for("ready");
+    terminal.type_keys(b"\x03");
+    terminal.wait_for("<Ok(Exited(3))>");
+    assert!(terminal.end().1);
+}
+
+#[test]
+fn a_deadly_signal_gives_the_terminal_back_and_ends_the_program() {
+    needs_root!();
+    let agent = Agent::start();
+    let terminal = InTerminal::start(&agent, "echo ready; exec sleep 98708");
+    terminal.wait_for("ready");
+    eventually("raw", || terminal.is_raw());
+    let line =
+        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", terminal.process.id()));
+    let pid = line.unwrap().trim().to_owned();
+    let pid = if pid.is_empty() { terminal.process.id().to_string() } else { pid };
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    let (status, restored) = terminal.end();
+    assert!(status.signal() == Some(15) || status.code() == Some(143), "{status:?}");
+    assert!(restored);
+    eventually("the program has ended", || pids_of("sleep 98708").is_empty());
+}
