@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{Context, Refusal};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
-use crate::image::{self, Prepared, Wanted};
+use crate::image::{self, Cache, ImageError, Prepared, Wanted};
 use crate::machine::config::{Arch, MachineConfig, Provisioning, Resources, SshConfig, VERSION};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -60,7 +60,9 @@ pub fn init(
     if context.store.exists(&request.name) {
         return Err(StoreError::Exists(request.name.clone()).into());
     }
-    let prepared = prepare_image(context, request, progress, interrupted)?;
+    let wanted =
+        Wanted { source: &request.image, sha256: request.sha256.as_deref(), arch: request.arch };
+    let prepared = prepare_image(context, &wanted, progress, interrupted)?;
     check_disk(context, request.disk_size, &prepared, progress)?;
     sweep(context, &request.name)?;
     let made = make(context, request, &prepared, own_ignition, interrupted);
@@ -113,18 +115,17 @@ fn read_ignition(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
     })
 }
 
-fn prepare_image(
+/// Gets an image into the cache, unless it is there.
+pub fn prepare_image(
     context: &Context,
-    request: &InitRequest,
+    wanted: &Wanted<'_>,
     progress: &dyn Progress,
     interrupted: &AtomicBool,
-) -> anyhow::Result<Prepared> {
-    let cache = image::Cache::open(&context.store.dirs().cache)?;
-    let wanted =
-        Wanted { source: &request.image, sha256: request.sha256.as_deref(), arch: request.arch };
+) -> Result<Prepared, ImageError> {
+    let cache = Cache::open(&context.store.dirs().cache)?;
     let settings =
         image::Settings { stream_url: context.stream_url.clone(), ..image::Settings::default() };
-    Ok(image::prepare(&cache, &wanted, &settings, progress, interrupted)?)
+    image::prepare(&cache, wanted, &settings, progress, interrupted)
 }
 
 /// The overlay starts small and grows: only what can never fit is refused.

@@ -2,6 +2,7 @@
 //! environment. Verbs are one file each.
 
 pub mod environment;
+pub mod image;
 pub mod interrupt;
 pub mod machine;
 pub mod namespace;
@@ -47,6 +48,7 @@ struct Cli {
 enum Verb {
     /// Manage the virtual machines
     Machine(machine::MachineArgs),
+    Image(image::ImageArgs),
     Unshare(UnshareArgs),
     Exec(ExecArgs),
     #[command(hide = true)]
@@ -66,6 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: Cli) -> u8 {
     let result = match cli.verb {
         Verb::Machine(args) => machine::run(args),
+        Verb::Image(args) => image::run(&args),
         Verb::Unshare(args) => return run::unshare(&cli.machine, &args),
         Verb::Exec(args) => return run::exec(&cli.machine, &args),
         Verb::Supervise(args) => supervise::run(&args),

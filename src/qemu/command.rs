@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::accel::{Accelerator, Choice, Host, Os};
+use super::version::Version;
 use crate::host;
 use crate::machine::config::Arch;
 use crate::machine::name::MachineName;
@@ -17,12 +18,32 @@ pub const READY_PORT: &str = "nsvm.ready";
 /// small VM; below 256 a boot starts to throw code away and translate it again.
 const TCG_CACHE: u32 = 256;
 
+/// How TCG runs a guest's CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcgThreads {
+    /// QEMU's choice: one thread a CPU, where that is possible at all.
+    Default,
+    /// All CPUs in turn on one thread.
+    One,
+}
+
+impl TcgThreads {
+    /// Before 8.1, QEMU may translate an instruction just while another CPU
+    /// rewrites it, and keep the stale translation. A Linux guest that patches
+    /// its own code then panics ("Oops: int3", seen here in about one boot of
+    /// twelve with 7.2 on a busy host).
+    pub fn sound_for(version: Version) -> Self {
+        if version < Version::new(8, 1, 0) { Self::One } else { Self::Default }
+    }
+}
+
 /// Everything a command line depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     pub host: Host,
     pub arch: Arch,
     pub choice: Choice,
+    pub tcg_threads: TcgThreads,
     /// Whether this QEMU knows `-sandbox` (seccomp).
     pub sandbox: bool,
     /// UEFI firmware, where the machine type has none of its own.
@@ -93,7 +114,12 @@ fn machine(launch: &Launch) -> Vec<OsString> {
         // The newest interrupt controller there is: version 2 ends at 8 CPUs.
         Arch::Aarch64 => "virt,gic-version=max,highmem=on",
     };
-    let accelerator = accel_value(launch.choice.in_use);
+    let accelerator = match (launch.choice.in_use, launch.tcg_threads) {
+        (Accelerator::Tcg, TcgThreads::One) => {
+            format!("{},thread=single", accel_value(Accelerator::Tcg))
+        }
+        (other, _) => accel_value(other),
+    };
     strings(&["-machine", board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
 }
 

@@ -12,7 +12,7 @@ use crate::image::Cache;
 use crate::machine::config::{MachineConfig, Provisioning};
 use crate::machine::event::Progress;
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{Launch, argv};
+use crate::qemu::command::{Launch, TcgThreads, argv};
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
@@ -113,6 +113,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, ssh_port: 
         host: Host::current(),
         arch: config.image.arch,
         choice: facts.choice.clone(),
+        tcg_threads: TcgThreads::sound_for(facts.qemu.features.version),
         sandbox: facts.qemu.features.sandbox,
         firmware: facts.firmware.clone(),
         name: config.name.clone(),
@@ -125,10 +126,15 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, ssh_port: 
         qmp_socket: paths.qmp_socket(),
         ready_socket: paths.ready_socket(),
         serial_log: paths.serial_log(),
-        // Translated code does not speculate: the guest's work-arounds for
-        // CPU bugs would cost time and win nothing.
-        kernel_arguments: translated.then(|| "mitigations=off".to_owned()),
+        kernel_arguments: Some(kernel_arguments(translated).to_owned()),
     }
+}
+
+/// A kernel that panics starts again instead of hanging for ever. Translated
+/// code does not speculate: work-arounds for CPU bugs would cost time there and
+/// win nothing.
+const fn kernel_arguments(translated: bool) -> &'static str {
+    if translated { "panic=5 mitigations=off" } else { "panic=5" }
 }
 
 fn failure(message: &impl std::fmt::Display, hint: Option<String>) -> Failure {

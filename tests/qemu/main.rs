@@ -17,7 +17,7 @@ use nsvm::machine::event::Silent;
 use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
-use nsvm::qemu::command::{Launch, argv};
+use nsvm::qemu::command::{Launch, TcgThreads, argv};
 use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
 use nsvm::qemu::locate::Wanted;
 use nsvm::qemu::port::{free_port, is_taken};
@@ -180,6 +180,7 @@ impl Vm {
                 cpu_model: tcg.cpu_model,
                 rejected: Vec::new(),
             },
+            tcg_threads: TcgThreads::Default,
             sandbox: facts.qemu.features.sandbox,
             firmware: facts.firmware.clone(),
             name: "t1".parse().unwrap(),

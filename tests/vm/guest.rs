@@ -26,10 +26,10 @@ pub fn resources(machine: &Machine) {
 }
 
 pub fn ignition_ran(machine: &Machine) {
-    let result = machine.says(["cat", "/etc/.ignition-result.json"]);
+    let result = machine.says(["sudo", "cat", "/etc/.ignition-result.json"]);
     let result: serde_json::Value = serde_json::from_str(&result).unwrap();
     assert_eq!(result["userConfigProvided"], true);
-    let log = machine.says(["cat", "/var/log/ignition.log"]);
+    let log = machine.says(["sudo", "cat", "/var/log/ignition.log"]);
     assert!(log.contains("Stage: files") && log.contains("files passed"), "{log}");
 }
 

@@ -11,6 +11,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         host,
         arch,
         choice,
+        tcg_threads: TcgThreads::Default,
         sandbox: false,
         firmware: None,
         name: "t1".parse().unwrap(),
@@ -99,6 +100,18 @@ fn linux_x86_64_translated() {
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ];
     assert_eq!(lines(&launch), whole(&head, &tail));
+}
+
+#[test]
+fn an_old_qemu_translates_on_one_thread() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    launch.tcg_threads = TcgThreads::sound_for(Version::new(8, 0, 5));
+    assert_eq!(value(&launch, "-accel").as_deref(), Some("tcg,tb-size=256,thread=single"));
+    launch.tcg_threads = TcgThreads::sound_for(Version::new(8, 1, 0));
+    assert_eq!(value(&launch, "-accel").as_deref(), Some("tcg,tb-size=256"));
+    launch.tcg_threads = TcgThreads::One;
+    launch.choice.in_use = Accelerator::Kvm;
+    assert_eq!(value(&launch, "-accel").as_deref(), Some("kvm"));
 }
 
 #[test]
