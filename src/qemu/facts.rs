@@ -102,14 +102,16 @@ pub fn survey_with<'p>(
     let boot = host::boot_id();
     let asked = Asked { identity: &qemu.identity, boot: boot.as_deref(), now: SystemTime::now() };
     let candidates = candidates(wanted.host, wanted.guest);
-    let choice = choose(&candidates, &*prober(&qemu), &mut cache, &asked);
-    if let Err(error) = cache.save(cache_file) {
-        tracing::debug!(%error, path = %cache_file.display(), "cannot keep what probes found");
-    }
-    let choice = choice.map_err(|NoneWorks(rejected)| FactsError::NothingWorks {
+    let chosen = choose(&candidates, &*prober(&qemu), &mut cache, &asked);
+    let choice = chosen.map_err(|NoneWorks(rejected)| FactsError::NothingWorks {
         path: qemu.path().to_owned(),
         rejected,
     })?;
+    // Not before: where nothing works, the cause may be a full disk or the
+    // like, and what probes said then must not be believed tomorrow.
+    if let Err(error) = cache.save(cache_file) {
+        tracing::debug!(%error, path = %cache_file.display(), "cannot keep what probes found");
+    }
     Ok(Facts { qemu, firmware, choice })
 }
 

@@ -1,14 +1,22 @@
 //! Finds the QEMU program for an architecture and asks it what it is.
 
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::accel::{Host, Os};
+use super::bounded::Bounded;
 use super::cache::{Cache, Features, Identity};
 use super::facts::FactsError;
 use super::version::Version;
-use crate::host;
 use crate::machine::config::Arch;
+
+/// QEMU answers `--version` in 25 ms; a busy host may take longer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The version is in the first of three lines.
+const ANSWER_MAX: u64 = 1024;
 
 /// A QEMU program that is there, runs and is new enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +99,26 @@ fn ask(path: &Path) -> Result<Features, FactsError> {
 }
 
 fn banner(path: &Path, args: &[&str]) -> Result<Version, FactsError> {
-    let mut command = Command::new(path);
-    command.args(args).stdin(Stdio::null());
-    host::hide_window(&mut command);
-    let output = command
-        .output()
+    let text = output(path, args)
         .map_err(|source| FactsError::Unusable { path: path.to_owned(), source })?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = output.status.success().then(|| Version::from_banner(&text)).flatten();
+    let version = text.and_then(|text| Version::from_banner(&text));
     version.ok_or_else(|| FactsError::NotQemu(path.to_owned()))
+}
+
+/// The start of what a program prints, if it ends well and in time. A file
+/// takes it, since a pipe that nobody reads would stop the program.
+fn output(path: &Path, args: &[&str]) -> io::Result<Option<String>> {
+    let mut printed = tempfile::tempfile()?;
+    let mut command = Command::new(path);
+    command.args(args).stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(Stdio::null());
+    let status = Bounded::start(&mut command, ANSWER_DEADLINE)?.wait()?;
+    if !status.is_some_and(|status| status.success()) {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    printed.rewind()?;
+    printed.take(ANSWER_MAX).read_to_end(&mut text)?;
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 fn check_version(path: &Path, found: Version, wanted: &Wanted<'_>) -> Result<(), FactsError> {

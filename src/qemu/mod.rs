@@ -5,6 +5,7 @@
 //! `facts`, `probe`, `process`, `port` and `qmp`.
 
 pub mod accel;
+mod bounded;
 pub mod cache;
 pub mod choose;
 pub mod command;

@@ -6,14 +6,14 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::accel::{Accelerator, Candidate};
+use super::bounded::Bounded;
 use super::choose::{Barrier, Outcome, Prober};
 use super::command::{accel_value, escape};
 use super::tail::tail;
-use crate::host;
 use crate::machine::config::Arch;
 use crate::machine::event::Progress;
 
@@ -45,8 +45,8 @@ impl<'p> ProbeVm<'p> {
         std::fs::write(&disk, payload)?;
         let log = dir.path().join("log");
         let start = Instant::now();
-        let mut vm = Guard(self.command(candidate, &disk, &log)?.spawn()?);
-        let Some(status) = vm.wait(start + deadline)? else {
+        let mut vm = Bounded::start(&mut self.command(candidate, &disk, &log)?, deadline)?;
+        let Some(status) = vm.wait()? else {
             return Ok(Outcome::Late);
         };
         Ok(if status.code() == Some(done) {
@@ -60,8 +60,6 @@ impl<'p> ProbeVm<'p> {
         let mut command = Command::new(&self.qemu);
         command.args(argv(self.guest, candidate, disk)).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(log)?);
-        host::hide_window(&mut command);
-        host::end_with_parent(&mut command);
         Ok(command)
     }
 }
@@ -140,33 +138,6 @@ fn kvm_barrier(node: &Path) -> Option<Barrier> {
         },
         _ => Barrier { reason: format!("cannot open \"{name}\": {error}"), hint: None },
     })
-}
-
-/// A probe VM that never outlives its probe.
-struct Guard(Child);
-
-impl Guard {
-    /// Its exit status, or `None` at the deadline. QEMU ends within tens of
-    /// milliseconds, so that asking every 2 ms costs next to nothing.
-    fn wait(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-        loop {
-            if let Some(status) = self.0.try_wait()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // Both fail only for one that has already been waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[cfg(test)]

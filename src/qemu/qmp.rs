@@ -142,7 +142,9 @@ impl Qmp {
         self.text("query-status", "status", deadline)
     }
 
-    /// Presses the guest's power button.
+    /// Presses the guest's power button. A guest without a driver for it (it
+    /// is loaded late in a boot) ignores that, so press again until the event
+    /// `SHUTDOWN` comes.
     pub fn system_powerdown(&self, deadline: Duration) -> Result<(), QmpError> {
         self.execute("system_powerdown", Value::Null, deadline).map(drop)
     }

@@ -90,6 +90,30 @@ fn a_choice_is_made_once_and_then_remembered() {
     assert_eq!(last, Some(first.choice.in_use), "what is used is what ended its probe");
 }
 
+/// A host where no probe can be run, e.g. for want of disk space.
+struct Hopeless;
+
+impl Prober for Hopeless {
+    fn barrier(&self, _: Accelerator) -> Option<Barrier> {
+        None
+    }
+
+    fn run(&self, _: &Candidate, _: Duration) -> Outcome {
+        Outcome::Failed("no space left".into())
+    }
+}
+
+#[test]
+fn what_failed_altogether_is_not_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("accelerators.json");
+    let error = survey_with(&wanted(None), &cache, |_| Box::new(Hopeless)).unwrap_err();
+    assert!(error.to_string().ends_with("tcg: no space left"), "{error}");
+    let facts = survey(&wanted(None), &cache, &Silent).unwrap();
+    let reasons = facts.choice.rejected.iter().map(|rejection| rejection.reason.as_str());
+    assert_eq!(reasons.filter(|reason| reason.contains("no space")).count(), 0);
+}
+
 /// A stand-in for QEMU that counts its starts in the file `starts`.
 fn wrapper(dir: &Path, real: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
