@@ -20,7 +20,6 @@ printf '0.0 0 0.0\n0\nUTC\n' | write etc/adjtime
 ln -sf /usr/share/zoneinfo/Etc/UTC "$etc/localtime"
 echo LANG=C.UTF-8 | write etc/default/locale
 echo LANG=C.UTF-8 | write etc/locale.conf
-: >"$etc/fstab"
 # written at each boot by the initramfs; a plain file in its place stays
 ln -sf /run/resolv.conf "$etc/resolv.conf"
 

@@ -22,13 +22,16 @@ chmod 755 "$t/init" "$t/bb/busybox" "$t/bb/setfiles"
 # Loading order is dependency order. They are unpacked here since busybox
 # cannot do it, and the archive as a whole is packed: the BIOS reads slower
 # than the kernel unpacks.
-for module in virtio_blk ext4 virtio_net qemu_fw_cfg; do
+for module in virtio_blk ext4 virtio_net qemu_fw_cfg evdev button; do
 	modprobe -d "$work/root" -S "$version" --show-depends $module
-done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | while read -r file; do
+done | sed -n 's/^insmod \(.*[^ ]\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
 	name=$(basename "$file" .xz)
 	xz -dc "$file" >"$t/modules/$name"
 	echo "$name" >>"$t/modules/order"
 done
+
+sed -n 's/^[^#]* \([^ ]*\) c\([0-9]*\):\([0-9]*\)$/\1 \2 \3/p' \
+	"$work/root/usr/lib/modules/$version/modules.devname" >"$t/modules/nodes"
 
 (cd "$t" && find . | LC_ALL=C sort | "$bb" cpio -o -H newc -R 0:0 2>/dev/null) | zstd -q -19 >"$work/root/boot/initrd"
 rm -rf "$t"

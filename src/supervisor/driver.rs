@@ -34,6 +34,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// QEMU answers a monitor command within this time.
 pub const QMP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two presses of the guest's power button.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);
+
 /// Clients get this long to take their last reply.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,8 @@ struct Driver {
     monitor: Option<Arc<Qmp>>,
     run: RunRecord,
     timer: Option<Instant>,
+    /// When to press the guest's power button again.
+    press: Option<Instant>,
     tasks: Vec<JoinHandle<()>>,
     adopting: bool,
 }
@@ -94,6 +99,7 @@ pub async fn run(
         monitor: None,
         run,
         timer: None,
+        press: None,
         tasks: Vec::new(),
         adopting,
     };
@@ -161,6 +167,10 @@ impl Driver {
                 () = until(self.timer) => {
                     self.timer = None;
                     Some(Input::Deadline)
+                }
+                () = until(self.press) => {
+                    self.press_power_button();
+                    None
                 }
                 () = &mut terminated, if !told_to_end => {
                     told_to_end = true;
@@ -276,7 +286,7 @@ impl Driver {
 
     fn act(&mut self, action: Action) -> Acted {
         match action {
-            Action::PowerDown => self.ask_monitor("system_powerdown"),
+            Action::PowerDown => self.press_power_button(),
             Action::Quit => return self.quit(),
             Action::Kill => return self.kill(),
             Action::SetTimer(after) => self.timer = Some(Instant::now() + after),
@@ -312,7 +322,15 @@ impl Driver {
         });
     }
 
+    /// A press is lost on a guest whose driver for the button is not up yet,
+    /// and one too many does no harm: the guest is shutting down already.
+    fn press_power_button(&mut self) {
+        self.ask_monitor("system_powerdown");
+        self.press = Some(Instant::now() + PRESS_AGAIN);
+    }
+
     fn quit(&mut self) -> Acted {
+        self.press = None;
         if self.monitor.is_none() {
             return self.kill();
         }
