@@ -2,7 +2,7 @@
 # something not installed installs it (scripts/setup.sh).
 
 SHELL := /bin/sh
-ARCH := $(shell uname -m)
+ARCH := $(subst arm64,aarch64,$(shell uname -m))
 AGENT_TARGET := $(ARCH)-unknown-linux-gnu
 PREFIX ?= /usr/local
 export CARGO_TARGET_DIR ?= $(CURDIR)/target

@@ -24,7 +24,7 @@ fi
 
 if ! "$nsvm" machine inspect "$machine" >/dev/null 2>&1; then
     explain "init: get and verify the image, make a disk, keys and provisioning of the machine's own"
-    run machine init --image "$image" --cpus 2 --memory 1024 --disk-size 12 "$machine"
+    run machine init --image "$image" --memory 1024 --disk-size 12 "$machine"
 fi
 
 state=$("$nsvm" machine inspect "$machine" | sed -n 's/^ *"State": "\(.*\)",*$/\1/p')

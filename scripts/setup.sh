@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
+is() { grep -qs "^ID=$1\$" /etc/os-release; }
 has() { command -v "$1" >/dev/null 2>&1; }
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif has sudo; then sudo "$@"; else
@@ -50,8 +51,12 @@ debian() {
         x86_64) echo "qemu-system-x86 qemu-system-x86_64" ;;
         *) echo "qemu-system-arm qemu-system-aarch64" ;;
         esac
-        cat images/debian-local/host-packages.txt
-        sh scripts/toolchain.sh --check 2>/dev/null || printf 'rustc-web rustc-1.89\ncargo-web cargo-1.89\n'
+        echo "qemu-utils qemu-img"
+        # The recipe of debian-local takes its packages from the host's archive.
+        if is debian; then cat images/debian-local/host-packages.txt; fi
+        if is debian && ! sh scripts/toolchain.sh --check 2>/dev/null; then
+            printf 'rustc-web rustc-1.89\ncargo-web cargo-1.89\n'
+        fi
     )
     packages=$(echo "$needs" | missing)
     [ -n "${packages% }" ] || return 0
@@ -75,6 +80,7 @@ fedora() {
         echo "openssl-devel /usr/include/openssl/ssl.h"
         echo "qemu-system-x86-core qemu-system-x86_64"
         echo "qemu-img qemu-img"
+        echo "glibc-static /usr/lib64/libc.a"
         sh scripts/toolchain.sh --check 2>/dev/null || printf 'cargo cargo-1.89\nrust rustc-1.89\n'
     )
     packages=$(echo "$needs" | missing)

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 
 use super::session::{self, Connection};
 use super::{Context, Refusal, start};
@@ -36,35 +36,57 @@ fn default_user(config: &MachineConfig) -> UserSpec {
     UserSpec { user: user.to_owned(), group: None }
 }
 
+/// How often a supervisor may die under a command that is just asking it.
+const ATTEMPTS: u32 = 3;
+
 /// A session with the machine's agent, granted.
 fn open(context: &Context, name: &MachineName) -> anyhow::Result<Client> {
-    let mut client = connect(context, name)?;
-    match client.reply() {
-        Ok(Reply::Done) => Ok(client),
-        Ok(Reply::Failed { message, hint }) => Err(Refusal { message, hint }.into()),
-        Ok(Reply::Event { .. }) => Err(anyhow!("the supervisor answered with an event")),
-        Err(e) => Err(anyhow!(e).context("asking the supervisor for a session")),
+    for attempt in 1.. {
+        let asked = connect(context, name)?.and_then(|mut client| Ok((client.reply()?, client)));
+        match asked {
+            Ok((Reply::Done, client)) => return Ok(client),
+            Ok((Reply::Failed { message, hint }, _)) => {
+                return Err(Refusal { message, hint }.into());
+            }
+            Ok((Reply::Event { .. }, _)) => bail!("the supervisor answered with an event"),
+            // It died after it had accepted the connection: a new one is found.
+            Err(e) if hung_up(&e) && attempt < ATTEMPTS => {}
+            Err(e) => return Err(anyhow!(e).context("asking the supervisor for a session")),
+        }
     }
+    unreachable!("the loop returns")
 }
 
-fn connect(context: &Context, name: &MachineName) -> anyhow::Result<Client> {
+/// The inner error is that of a supervisor which is there but does not answer.
+fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<Client>> {
     let socket = context.store.paths(name).control_socket();
-    let error = match Client::ask(&socket, &Request::Session) {
-        Ok(client) => return Ok(client),
-        Err(e) => e,
-    };
-    if !nobody_listens(&error) {
-        return Err(anyhow!(error).context(format!("connecting to the supervisor of \"{name}\"")));
+    let ask = || Client::ask(&socket, &Request::Session);
+    let alone = |asked: &io::Result<Client>| asked.as_ref().err().is_some_and(nobody_listens);
+    let asked = ask();
+    if !alone(&asked) {
+        return Ok(asked);
     }
     match context.store.status(name) {
-        // The VM outlived its supervisor: a new one finds it.
-        Status::Running => start::spawn_supervisor(context, name, None)?,
+        Status::Running => {}
         Status::Broken { reasons } => {
             return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; "))).into());
         }
         _ => return Err(not_running(name).into()),
     }
-    Ok(Client::ask(&socket, &Request::Session)?)
+    // The VM outlived its supervisor: a new one finds it, started by one
+    // command and not by each of those that come at once.
+    let _lock = context.store.lock(name)?;
+    let asked = ask();
+    if !alone(&asked) {
+        return Ok(asked);
+    }
+    start::spawn_supervisor(context, name, None)?;
+    Ok(ask())
+}
+
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn not_running(name: &MachineName) -> Refusal {

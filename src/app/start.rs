@@ -32,8 +32,8 @@ pub fn start(
     progress: &dyn Progress,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<()> {
-    let lock = context.store.lock(name)?;
     context.store.load(name)?;
+    let lock = context.store.lock(name)?;
     match context.store.status(name) {
         Status::Starting => progress.note("The machine is being started already: joining in"),
         Status::Running => return Err(running(name).into()),

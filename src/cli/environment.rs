@@ -8,6 +8,7 @@ use directories::ProjectDirs;
 
 use crate::app::{Context, Refusal};
 use crate::host;
+use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
 use crate::store::Store;
 
@@ -26,6 +27,17 @@ pub fn context() -> anyhow::Result<Context> {
         agent: path("NSVM_AGENT"),
         stream_url: env::var("NSVM_STREAM_URL").ok().filter(|url| !url.is_empty()),
     })
+}
+
+/// The machine that namespace commands run in: named on the command line, or
+/// by `NSVM_MACHINE`, or the default one.
+pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
+    let variable = env::var("NSVM_MACHINE").ok().filter(|name| !name.is_empty());
+    match (named, variable) {
+        (Some(name), _) => Ok(name),
+        (None, Some(name)) => name.parse().context("reading NSVM_MACHINE"),
+        (None, None) => Ok(MachineName::default()),
+    }
 }
 
 /// An absolute path from a variable that is set to something.

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::machine::name::{DEFAULT, MachineName};
+use crate::machine::name::MachineName;
 use namespace::verdict::{OURS, Wording};
 use namespace::{ExecArgs, UnshareArgs};
 
@@ -37,14 +37,16 @@ use namespace::{ExecArgs, UnshareArgs};
         nsvm unshare --user --pid --map-root-user --mount-proc --fork bash"
 )]
 struct Cli {
-    /// The machine that namespace commands run in
-    #[arg(long, value_name = "NAME", env = "NSVM_MACHINE", default_value = DEFAULT)]
-    machine: MachineName,
+    /// The machine that namespace commands run in [env: NSVM_MACHINE]
+    /// [default: nsvm-machine-default]
+    #[arg(long, value_name = "NAME")]
+    machine: Option<MachineName>,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // one exists, once
 enum Verb {
     /// Manage the virtual machines
     Machine(machine::MachineArgs),
@@ -66,11 +68,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> u8 {
+    let named = || environment::machine(cli.machine);
     let result = match cli.verb {
         Verb::Machine(args) => machine::run(args),
         Verb::Image(args) => image::run(&args),
-        Verb::Unshare(args) => return run::unshare(&cli.machine, &args),
-        Verb::Exec(args) => return run::exec(&cli.machine, &args),
+        Verb::Unshare(args) => named().map(|machine| run::unshare(&machine, &args)),
+        Verb::Exec(args) => named().map(|machine| run::exec(&machine, &args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
     match result {

@@ -8,6 +8,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::host;
+
 /// An exclusive lock, released when dropped.
 #[derive(Debug)]
 pub struct Lock {
@@ -17,11 +19,16 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, or returns `None` at once when another holds it.
     pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        let file = open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(e),
+        loop {
+            let file = open(path)?;
+            match file.try_lock() {
+                // Its last holder may have removed the file meanwhile: then
+                // this one locks nothing that others would see.
+                Ok(()) if !host::is_file_at(&file, path) => {}
+                Ok(()) => return Ok(Some(Self { file })),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
         }
     }
 

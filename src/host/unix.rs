@@ -27,6 +27,13 @@ pub fn allow_default(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
+/// Whether `path` still leads to this open file.
+pub fn is_file_at(file: &File, path: &Path) -> bool {
+    let there = fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let open = file.metadata().map(|found| (found.dev(), found.ino()));
+    matches!((there, open), (Ok(there), Ok(open)) if there == open)
+}
+
 /// Renames never fail here because another program reads the target.
 pub fn is_sharing_violation(_: &io::Error) -> bool {
     false

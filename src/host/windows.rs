@@ -24,6 +24,11 @@ pub fn allow_default(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A file that is open cannot be removed here.
+pub fn is_file_at(_: &File, _: &Path) -> bool {
+    true
+}
+
 /// Access denied (5) and sharing violation (32): another program has the
 /// target of a rename open for a moment.
 pub fn is_sharing_violation(error: &io::Error) -> bool {

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,6 +29,9 @@ const KNOCK_AFTER: Duration = Duration::from_secs(40);
 /// How often to knock, and how long to listen for an answer each time.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Between two attempts to dial a guest whose sshd answers.
+const DIAL_AGAIN: Duration = Duration::from_millis(300);
+
 /// QEMU creates its monitor's socket early; adopting a VM takes no longer.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,21 +48,23 @@ impl BringUp {
     /// Starts the VM and waits until it is ready. `Ok(None)`: it runs, but
     /// will never have a link, because its provisioning is the user's own.
     pub async fn start(self) -> Result<Option<Link>, Failure> {
+        // Everything that can fail without a VM fails before there is one.
+        let target = target(&self.context, &self.config)?;
         let launched = self.launch().await?;
         let timeout = self.timeout.unwrap_or(default_timeout(launched.translated));
-        let address = ssh_address(launched.ssh_port);
+        let port = launched.ssh_port;
+        self.tell(Happening::Spawned(Box::new(launched)));
         let paths = self.context.store.paths(&self.config.name);
-        let target = target(&self.context, &self.config, launched.ssh_port)?;
         let table = if target.is_some() { &[QEMU, SSHD, AGENT][..] } else { &[QEMU, SSHD] };
         let console = paths.serial_log();
         let mut checks = Checks::new(&self.feed, table, timeout, &console);
-        self.tell(Happening::Spawned(Box::new(launched)));
         checks.next(self.monitor(&paths.qmp_socket())).await?;
         let patience = if target.is_some() { KNOCK_AFTER } else { Duration::ZERO };
+        let address = ssh_address(port);
         checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
-        let Some((target, agent)) = target else { return Ok(None) };
+        let Some(dialling) = target else { return Ok(None) };
         let left = checks.left();
-        checks.next(Link::dial(target, agent, left)).await.map(Some)
+        checks.next(dial(dialling.at(port), left)).await.map(Some)
     }
 
     /// Finds the VM that an earlier supervisor left.
@@ -126,13 +131,22 @@ pub fn ssh_address(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Whom the link dials and what it installs; `None` when nothing of ours is
-/// in the guest.
-pub fn target(
-    context: &Context,
-    config: &MachineConfig,
-    ssh_port: u16,
-) -> Result<Option<(Target, Arc<AgentBinary>)>, Failure> {
+/// Whom the link dials and what it installs there.
+#[derive(Clone)]
+pub struct Dialling {
+    pub target: Target,
+    pub agent: Arc<AgentBinary>,
+}
+
+impl Dialling {
+    pub fn at(mut self, ssh_port: u16) -> Self {
+        self.target.address = ssh_address(ssh_port);
+        self
+    }
+}
+
+/// `None` when nothing of ours is in the guest.
+pub fn target(context: &Context, config: &MachineConfig) -> Result<Option<Dialling>, Failure> {
     let host_key = match (&config.ssh.host_key, config.provisioning) {
         (Some(key), Provisioning::Ignition) => key.clone(),
         _ => return Ok(None),
@@ -143,14 +157,26 @@ pub fn target(
     let agent = context
         .agent_for(config.image.arch)
         .map_err(|e| Failure { message: e.message, hint: e.hint })?;
-    let agent = AgentBinary::read(&agent)?;
-    let target = Target {
-        address: ssh_address(ssh_port),
-        user: config.ssh.username.clone(),
-        identity,
-        host_key,
-    };
-    Ok(Some((target, Arc::new(agent))))
+    let agent = Arc::new(AgentBinary::read(&agent)?);
+    let address = ssh_address(config.ssh.port);
+    let target = Target { address, user: config.ssh.username.clone(), identity, host_key };
+    Ok(Some(Dialling { target, agent }))
+}
+
+/// Dials until it works, fails for good, or the time is over: sshd may break
+/// off a connection while the guest is still coming up.
+async fn dial(dialling: Dialling, patience: Duration) -> Result<Link, crate::link::LinkError> {
+    let end = Instant::now() + patience;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match Link::dial(dialling.target.clone(), dialling.agent.clone(), left).await {
+            Err(e) if e.is_transient() && Instant::now() + DIAL_AGAIN < end => {
+                tracing::info!("dialling the guest: {e}");
+            }
+            decided => return decided,
+        }
+        tokio::time::sleep(DIAL_AGAIN).await;
+    }
 }
 
 /// Ends when the guest says that its sshd listens, or when that answers a

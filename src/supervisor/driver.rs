@@ -107,16 +107,24 @@ pub async fn run(
     driver.begin(timeout);
     let ending = driver.live(&mut inbox).await;
     listening.abort();
-    driver.finish(&ending).await;
+    driver.drop_tasks();
+    // A QEMU that was started at the very moment the start was given up.
+    while let Ok(happening) = inbox.try_recv() {
+        if let Happening::Spawned(spawned) = happening {
+            driver.process = Some(spawned.process);
+            driver.kill();
+        }
+    }
+    let vm_is_gone = driver.finish(&ending).await;
     drop(alive);
-    driver.say_goodbye(&ending).await;
+    driver.say_goodbye(&ending, vm_is_gone).await;
     Ok(())
 }
 
 fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> RunRecord {
     let found = context.store.run_record(&config.name).filter(|_| adopting);
     RunRecord {
-        phase: Phase::Starting,
+        phase: if adopting { Phase::Running } else { Phase::Starting },
         supervisor_pid: std::process::id(),
         ..found.unwrap_or(RunRecord {
             phase: Phase::Starting,
@@ -155,7 +163,8 @@ impl Driver {
 
     /// The main loop: one happening or deadline at a time.
     async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Happening>) -> Ending {
-        let mut state = State::Starting;
+        let mut state =
+            if self.adopting { State::Adopting { stop: None } } else { State::Starting };
         let mut terminated = std::pin::pin!(terminated());
         let mut told_to_end = false;
         loop {
@@ -184,7 +193,7 @@ impl Driver {
                 state = new;
                 for action in actions {
                     // Ending what never ran is done at once.
-                    if self.act(action) == Acted::VmIsGone {
+                    if self.act(&action) == Acted::VmIsGone {
                         next = Some(Input::VmGone);
                     }
                 }
@@ -261,9 +270,8 @@ impl Driver {
 
     /// Watches over the link for the rest of the run.
     fn keep_link(&mut self, link: Option<Box<Link>>) {
-        let target = bring_up::target(&self.context, &self.config, self.run.ssh_port);
-        let (target, agent) = match target {
-            Ok(Some(found)) => found,
+        let dialling = match bring_up::target(&self.context, &self.config) {
+            Ok(Some(found)) => found.at(self.run.ssh_port),
             Ok(None) => return self.slot.set(own_provisioning()),
             Err(why) => {
                 let hint = why.hint.unwrap_or_default();
@@ -280,12 +288,12 @@ impl Driver {
             }));
         };
         let link = link.map(|link| Arc::new(*link));
-        let keeping = link_keeper::keep(self.slot.clone(), link, target, agent, dialled);
+        let keeping = link_keeper::keep(self.slot.clone(), link, dialling, dialled);
         self.tasks.push(tokio::spawn(keeping));
     }
 
-    fn act(&mut self, action: Action) -> Acted {
-        match action {
+    fn act(&mut self, action: &Action) -> Acted {
+        match *action {
             Action::PowerDown => self.press_power_button(),
             Action::Quit => return self.quit(),
             Action::Kill => return self.kill(),
@@ -371,16 +379,20 @@ impl Driver {
         }
     }
 
-    /// Leaves nothing of this run behind, but never what belongs to a VM that
-    /// still lives.
-    async fn finish(&mut self, ending: &Ending) {
+    /// On this one thread a task that was aborted is never polled again.
+    fn drop_tasks(&mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
         }
+    }
+
+    /// Leaves nothing of this run behind, but never touches what belongs to a
+    /// VM that still lives; says whether it is gone.
+    async fn finish(&mut self, ending: &Ending) -> bool {
         self.slot.set(LinkState::Down("the machine has stopped".into()));
         let paths = self.context.store.paths(&self.config.name);
         if is_locked(&paths.vm_lock()).unwrap_or(true) {
-            return;
+            return false;
         }
         match ending {
             Ending::Stopped => self.touch_history(),
@@ -389,12 +401,14 @@ impl Driver {
         if let Err(e) = std::fs::remove_dir_all(paths.runtime_dir()) {
             tracing::warn!("removing \"{}\": {e}", paths.runtime_dir().display());
         }
+        true
     }
 
     /// A first boot that did not get through may have provisioned half of the
     /// guest: the next start shall find the disk as init made it.
     async fn restore_first_disk(&self) {
-        if self.context.store.history(&self.config.name).last_up.is_some() {
+        let was_up = self.context.store.history(&self.config.name).last_up.is_some();
+        if was_up || self.adopting {
             return;
         }
         let (context, config) = (self.context.clone(), self.config.clone());
@@ -406,13 +420,20 @@ impl Driver {
         }
     }
 
-    async fn say_goodbye(&self, ending: &Ending) {
+    async fn say_goodbye(&self, ending: &Ending, vm_is_gone: bool) {
         let start = match ending {
             Ending::Stopped => Reply::Done,
             Ending::StartFailed(why) => self.failed_start(why),
         };
+        let stop = match ending {
+            Ending::StartFailed(why) if !vm_is_gone => {
+                let message = format!("its VM runs, but cannot be controlled: {}", why.message);
+                Reply::failed(message, why.hint.clone())
+            }
+            _ => Reply::Done,
+        };
         self.desk.start.end(start);
-        self.desk.stop.end(Reply::Done);
+        self.desk.stop.end(stop);
         self.desk.sessions.close();
         let _ = tokio::time::timeout(FAREWELL, self.desk.sessions.wait()).await;
     }
@@ -434,7 +455,7 @@ fn own_provisioning() -> LinkState {
     LinkState::Never {
         message: "this machine was made with --ignition-path: nothing of nsvm is in the guest"
             .into(),
-        hint: "Make a machine with --ignition-merge instead, which adds yours to nsvm's".into(),
+        hint: "Use the guest's own SSH, or make a machine without --ignition-path".into(),
     }
 }
 

@@ -18,6 +18,9 @@ use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
 use crate::qemu::process::QemuProcess;
 
+/// A command that asks whether the VM lives holds its lock for a moment.
+const ASKERS_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A VM that was just started.
 pub struct Launched {
     pub process: QemuProcess,
@@ -57,9 +60,8 @@ pub fn launch(
     let ssh_port = port(context, config, progress)?;
     let launch = describe(context, config, facts, ssh_port);
     let paths = context.store.paths(&config.name);
-    let lock = Lock::try_acquire(&paths.vm_lock())
-        .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?
-        .ok_or_else(|| failure(&"its VM runs already", None))?;
+    let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
+        .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
     // The console's log is this run's: what an earlier one printed only confuses.
     let _ = std::fs::remove_file(paths.serial_log());
     let process = QemuProcess::start(facts.qemu.path(), &argv(&launch), &paths.qemu_log(), lock)

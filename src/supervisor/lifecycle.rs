@@ -5,6 +5,9 @@
 //! Starting ---------> Running -----------> Stopping --------> Ended
 //!    |  StartFailed, Cancelled, VmGone        |  deadline: quit, then kill
 //!    +-----------> RollingBack ----VmGone-----+----------------> Ended
+//!
+//! Adopting ---Ready---> Running, or Stopping if that was asked meanwhile
+//!    |  StartFailed: Ended; a VM that is not ours to undo is left alone
 //! ```
 
 use std::time::Duration;
@@ -16,6 +19,11 @@ pub const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Starting,
+    /// The VM runs already; its monitor is being found again. A stop that is
+    /// asked for meanwhile is remembered.
+    Adopting {
+        stop: Option<(bool, Duration)>,
+    },
     Running,
     Stopping(Means),
     /// The start failed; the VM is on its way out.
@@ -98,6 +106,17 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
         (State::Starting, Input::VmGone) => {
             (State::Ended(Ending::StartFailed(vm_died())), vec![Finish])
         }
+        (State::Adopting { .. }, Input::StopAsked { force, patience }) => {
+            (State::Adopting { stop: Some((force, patience)) }, vec![])
+        }
+        (State::Adopting { stop: None }, Input::Ready) => (State::Running, vec![AnnounceRunning]),
+        (State::Adopting { stop: Some((force, patience)) }, Input::Ready) => {
+            let (state, actions) = step(State::Running, Input::StopAsked { force, patience });
+            (state, [vec![AnnounceRunning], actions].concat())
+        }
+        (State::Adopting { .. }, Input::StartFailed(why)) => {
+            (State::Ended(Ending::StartFailed(why)), vec![Finish])
+        }
         (State::Running, Input::StopAsked { force: false, patience }) => (
             State::Stopping(Means::PowerDown),
             vec![AnnounceStopping, PowerDown, Action::SetTimer(patience)],
@@ -106,8 +125,8 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
             State::Stopping(Means::Quit),
             vec![AnnounceStopping, Quit, Action::SetTimer(QUIT_PATIENCE)],
         ),
-        (State::Running, Input::Cancelled) => {
-            (State::Running, vec![Refuse("the machine is running already: stop it instead")])
+        (state @ (State::Running | State::Adopting { .. }), Input::Cancelled) => {
+            (state, vec![Refuse("the machine is running already: stop it instead")])
         }
         (State::Stopping(Means::PowerDown), Input::StopAsked { force: true, .. }) => (
             State::Stopping(Means::Quit),
@@ -131,7 +150,7 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
         (State::RollingBack { why }, Input::VmGone) => {
             (State::Ended(Ending::StartFailed(why)), vec![Finish])
         }
-        (State::Running | State::Stopping(_), Input::VmGone) => {
+        (State::Running | State::Stopping(_) | State::Adopting { .. }, Input::VmGone) => {
             (State::Ended(Ending::Stopped), vec![Finish])
         }
         (state, _) => (state, vec![]),
@@ -168,8 +187,11 @@ mod tests {
     }
 
     fn run(inputs: impl IntoIterator<Item = Input>) -> (State, Vec<Action>) {
+        run_from(State::Starting, inputs)
+    }
+
+    fn run_from(mut state: State, inputs: impl IntoIterator<Item = Input>) -> (State, Vec<Action>) {
         let mut all = Vec::new();
-        let mut state = State::Starting;
         for input in inputs {
             let (next, actions) = step(state, input);
             state = next;
@@ -224,6 +246,17 @@ mod tests {
         let (state, actions) = run([Input::Ready, Input::Cancelled]);
         assert_eq!(state, State::Running);
         assert!(matches!(actions.last(), Some(Action::Refuse(_))));
+    }
+
+    #[test]
+    fn an_adopted_vm_is_stopped_politely_and_never_undone() {
+        let adopting = State::Adopting { stop: None };
+        let (state, actions) = run_from(adopting.clone(), [asked(false), Input::Ready]);
+        assert_eq!(state, State::Stopping(Means::PowerDown));
+        assert!(actions.contains(&Action::PowerDown) && !actions.contains(&Action::Quit));
+        let (state, actions) = run_from(adopting, [Input::StartFailed(failure("x"))]);
+        assert_eq!(state, State::Ended(Ending::StartFailed(failure("x"))));
+        assert_eq!(actions, [Action::Finish]);
     }
 
     #[test]

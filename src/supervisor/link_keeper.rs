@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::bring_up::Dialling;
 use crate::control::message::Reply;
-use crate::link::{AgentBinary, Link, LinkError, Target};
+use crate::link::{Link, LinkError};
 
 /// One attempt to dial a guest that was up before.
 const DIAL_PATIENCE: Duration = Duration::from_secs(60);
@@ -75,8 +76,7 @@ impl LinkWatch {
 pub async fn keep(
     slot: LinkSlot,
     mut link: Option<Arc<Link>>,
-    target: Target,
-    agent: Arc<AgentBinary>,
+    dialling: Dialling,
     dialled: impl Fn(&Link),
 ) {
     loop {
@@ -87,13 +87,14 @@ pub async fn keep(
             tracing::warn!(why, "the link is lost, dialling again");
             slot.set(LinkState::Down(why));
         }
-        link = Some(Arc::new(redial(&slot, &target, &agent).await));
+        link = Some(Arc::new(redial(&slot, &dialling).await));
     }
 }
 
-async fn redial(slot: &LinkSlot, target: &Target, agent: &Arc<AgentBinary>) -> Link {
+async fn redial(slot: &LinkSlot, dialling: &Dialling) -> Link {
     for attempt in 0.. {
-        match Link::dial(target.clone(), agent.clone(), DIAL_PATIENCE).await {
+        let dialling = dialling.clone();
+        match Link::dial(dialling.target, dialling.agent, DIAL_PATIENCE).await {
             Ok(link) => return link,
             Err(e) => {
                 tracing::info!("dialling the guest: {e}");

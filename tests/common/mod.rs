@@ -53,12 +53,16 @@ impl Home {
         command
     }
 
-    /// Every file below the home whose path mentions `name`.
+    /// Every file below the home, but for the image cache, whose path mentions
+    /// `name`.
     pub fn traces_of(&self, name: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(self.path(), &mut found);
         let home = self.path().to_owned();
-        found.retain(|path| path.strip_prefix(&home).unwrap().to_string_lossy().contains(name));
+        found.retain(|path| {
+            let inner = path.strip_prefix(&home).unwrap();
+            !inner.starts_with("cache") && inner.to_string_lossy().contains(name)
+        });
         found
     }
 }

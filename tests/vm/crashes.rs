@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::machine::{Machine, NAME, processes_with};
 
-fn kill_9(pid: u32) {
+pub fn kill_9(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
 }
@@ -45,18 +45,18 @@ pub fn start_killed_and_repeated(machine: &Machine) {
     assert_eq!(processes_with(&uuid).len(), 1, "one VM, not two");
 }
 
+pub fn supervisor(machine: &Machine) -> u32 {
+    u32::try_from(machine.record()["SupervisorPid"].as_u64().unwrap()).unwrap()
+}
+
 /// The next command finds the VM again: same boot, same processes in it.
 pub fn supervisor_killed(machine: &Machine) {
     let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
-    let supervisor = |machine: &Machine| {
-        u32::try_from(machine.record()["SupervisorPid"].as_u64().unwrap()).unwrap()
-    };
     let first = supervisor(machine);
     kill_9(first);
     assert_eq!(machine.inspect()["State"], "running");
     assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
     assert_ne!(supervisor(machine), first);
-    // And it can be stopped by one that did not start it: see stop_and_start.
 }
 
 /// With another key in its place the link refuses, says so, and leaves the
@@ -75,7 +75,7 @@ pub fn other_host_key(machine: &Machine) {
     bad["Ssh"]["HostKey"] = Value::String(format!("{kind} {changed}"));
     let write = |config: &Value| {
         std::fs::write(machine.config_path(), serde_json::to_vec(config).unwrap()).unwrap();
-        kill_9(u32::try_from(machine.record()["SupervisorPid"].as_u64().unwrap()).unwrap());
+        kill_9(supervisor(machine));
     };
     write(&bad);
     machine.run(["exec", "true"]).exits(125).complains(&["SSH host key is not the one nsvm made"]);

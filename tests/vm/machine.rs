@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::common::{Home, Ran};
+use crate::crashes::{kill_9, supervisor};
 
 pub const NAME: &str = "t1";
 
@@ -189,6 +190,8 @@ pub fn stop_and_start(machine: &Machine) {
     machine.says(["sh", "-c", "echo kept >~/kept; sync"]);
     let before = machine.inspect();
     let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
+    // By a supervisor that did not start it, and politely all the same.
+    kill_9(supervisor(machine));
     machine.stop();
     machine.stop();
     let stopped = machine.inspect();

@@ -92,7 +92,7 @@ fn build(
     let work = work.path();
     let recipe = unpack(files, work).map_err(full)?;
     let script = Script { path: recipe.join("build.sh"), image: name, job: *job };
-    check(&script, Path::new("/etc/debian_version").exists())?.map_err(failed)?;
+    check(&script, is_debian())?.map_err(failed)?;
     job.progress.step(format!("Building {name}, which takes about two minutes the first time"));
     let disk = work.join("disk.qcow2");
     let (scratch, packages) = (work.join("scratch"), job.cache.packages());
@@ -116,6 +116,12 @@ fn unpack(files: files::Files, work: &Path) -> io::Result<std::path::PathBuf> {
         fs::write(recipe.join(name), text)?;
     }
     Ok(recipe)
+}
+
+/// Derivatives have an archive of their own, which lacks what is needed.
+fn is_debian() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    release.lines().any(|line| line == "ID=debian")
 }
 
 /// Whether this host has what the recipe needs.
