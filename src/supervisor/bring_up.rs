@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::driver::{Happening, QMP_PATIENCE, Spawned};
+use super::driver::{Happening, Spawned};
 use super::feed::Feed;
 use super::launch::{self, default_timeout};
 use super::lifecycle::Failure;
 use super::readiness::{AGENT, Checks, QEMU, SSHD};
+use super::vm::QMP_PATIENCE;
 use crate::app::Context;
 use crate::fs::is_locked;
 use crate::link::{AgentBinary, Link, Target, answers_as_ssh};

@@ -14,6 +14,7 @@ use super::clients::{self, Desk};
 use super::launch::{Launched, restore_disk};
 use super::lifecycle::{Action, Ending, Failure, Input, State, step};
 use super::link_keeper::{self, LinkSlot, LinkState};
+use super::vm::{Fate, Vm};
 use crate::app::{Context, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
@@ -22,17 +23,10 @@ use crate::link::Link;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
-use crate::qemu::process::QemuProcess;
 use crate::qemu::qmp::{Qmp, QmpEvent};
 use crate::store::{AgentRecord, Phase, RunRecord};
 
 pub type Spawned = Launched;
-
-/// QEMU closes its monitor a moment before it is gone.
-const LAST_MOMENT: Duration = Duration::from_secs(5);
-
-/// QEMU answers a monitor command within this time.
-pub const QMP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two presses of the guest's power button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
@@ -58,8 +52,7 @@ struct Driver {
     desk: Desk,
     slot: LinkSlot,
     happenings: mpsc::UnboundedSender<Happening>,
-    process: Option<QemuProcess>,
-    monitor: Option<Arc<Qmp>>,
+    vm: Vm,
     run: RunRecord,
     timer: Option<Instant>,
     /// When to press the guest's power button again.
@@ -88,6 +81,8 @@ pub async fn run(
         sessions: TaskTracker::new(),
     };
     let run = first_record(context, &config, adopting);
+    let lock = context.store.paths(name).vm_lock();
+    let vm = Vm::new(lock, config.uuid.clone(), adopting.then_some(run.qemu_pid));
     let listening = tokio::spawn(clients::serve(server, desk.clone()));
     let mut driver = Driver {
         context: context.clone(),
@@ -95,8 +90,7 @@ pub async fn run(
         desk,
         slot,
         happenings,
-        process: None,
-        monitor: None,
+        vm,
         run,
         timer: None,
         press: None,
@@ -111,8 +105,8 @@ pub async fn run(
     // A QEMU that was started at the very moment the start was given up.
     while let Ok(happening) = inbox.try_recv() {
         if let Happening::Spawned(spawned) = happening {
-            driver.process = Some(spawned.process);
-            driver.kill();
+            driver.vm.started(spawned.process);
+            driver.vm.kill();
         }
     }
     let vm_is_gone = driver.finish(&ending).await;
@@ -193,7 +187,7 @@ impl Driver {
                 state = new;
                 for action in actions {
                     // Ending what never ran is done at once.
-                    if self.act(&action) == Acted::VmIsGone {
+                    if self.act(&action) == Fate::Gone {
                         next = Some(Input::VmGone);
                     }
                 }
@@ -212,17 +206,17 @@ impl Driver {
                 self.run.qemu_pid = spawned.process.pid();
                 self.run.ssh_port = spawned.ssh_port;
                 self.run.accelerator = spawned.accelerator;
-                self.process = Some(spawned.process);
+                self.vm.started(spawned.process);
                 self.record();
                 None
             }
             Happening::Monitor(monitor, events) => {
-                self.monitor = Some(monitor);
+                self.vm.monitored(monitor);
                 self.watch_monitor(events);
                 None
             }
             Happening::MonitorClosed => {
-                self.await_exit().await;
+                self.vm.await_exit().await;
                 Some(Input::VmGone)
             }
             Happening::Up(link) => {
@@ -245,27 +239,6 @@ impl Driver {
             }
             let _ = happenings.send(Happening::MonitorClosed);
         }));
-    }
-
-    async fn await_exit(&mut self) {
-        self.monitor = None;
-        let lock = self.context.store.paths(&self.config.name).vm_lock();
-        let end = Instant::now() + LAST_MOMENT;
-        loop {
-            let gone = match &mut self.process {
-                Some(process) => matches!(process.try_exit(), Ok(Some(_)) | Err(_)),
-                None => !is_locked(&lock).unwrap_or(false),
-            };
-            if gone {
-                return;
-            }
-            if Instant::now() >= end {
-                tracing::warn!("QEMU closed its monitor but does not end: killing it");
-                self.kill();
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     /// Watches over the link for the rest of the run.
@@ -292,11 +265,14 @@ impl Driver {
         self.tasks.push(tokio::spawn(keeping));
     }
 
-    fn act(&mut self, action: &Action) -> Acted {
+    fn act(&mut self, action: &Action) -> Fate {
         match *action {
             Action::PowerDown => self.press_power_button(),
-            Action::Quit => return self.quit(),
-            Action::Kill => return self.kill(),
+            Action::Quit => {
+                self.press = None;
+                return self.vm.quit();
+            }
+            Action::Kill => return self.vm.kill(),
             Action::SetTimer(after) => self.timer = Some(Instant::now() + after),
             Action::AnnounceRunning => self.announce_running(),
             Action::AnnounceStopping => {
@@ -307,7 +283,7 @@ impl Driver {
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
             Action::Finish => self.timer = None,
         }
-        Acted::Going
+        Fate::Going
     }
 
     fn announce_running(&mut self) {
@@ -320,47 +296,11 @@ impl Driver {
         self.desk.start.end(Reply::Done);
     }
 
-    /// QMP calls block, so they never run on this thread.
-    fn ask_monitor(&self, command: &'static str) {
-        let Some(monitor) = self.monitor.clone() else { return };
-        std::thread::spawn(move || {
-            if let Err(e) = monitor.execute(command, Value::Null, QMP_PATIENCE) {
-                tracing::warn!("QMP {command}: {e}");
-            }
-        });
-    }
-
     /// A press is lost on a guest whose driver for the button is not up yet,
     /// and one too many does no harm: the guest is shutting down already.
     fn press_power_button(&mut self) {
-        self.ask_monitor("system_powerdown");
+        self.vm.press_power_button();
         self.press = Some(Instant::now() + PRESS_AGAIN);
-    }
-
-    fn quit(&mut self) -> Acted {
-        self.press = None;
-        if self.monitor.is_none() {
-            return self.kill();
-        }
-        self.ask_monitor("quit");
-        Acted::Going
-    }
-
-    /// Only what is certainly ours is killed: our child, or an adopted VM
-    /// that has this machine's UUID among its arguments.
-    fn kill(&mut self) -> Acted {
-        if let Some(process) = &mut self.process {
-            if let Err(e) = process.kill() {
-                tracing::warn!("killing QEMU: {e}");
-            }
-            return Acted::VmIsGone;
-        }
-        if self.adopting && self.monitor.is_some() {
-            let killed =
-                crate::host::kill_process_with_argument(self.run.qemu_pid, &self.config.uuid);
-            tracing::warn!(?killed, "killed the adopted QEMU");
-        }
-        Acted::VmIsGone
     }
 
     fn record(&self) {
@@ -391,7 +331,7 @@ impl Driver {
     async fn finish(&mut self, ending: &Ending) -> bool {
         self.slot.set(LinkState::Down("the machine has stopped".into()));
         let paths = self.context.store.paths(&self.config.name);
-        if is_locked(&paths.vm_lock()).unwrap_or(true) {
+        if !self.vm.is_gone() {
             return false;
         }
         match ending {
@@ -442,13 +382,6 @@ impl Driver {
         let message = format!("unable to start \"{}\": {}", self.config.name, why.message);
         Reply::failed(message, why.hint.clone())
     }
-}
-
-/// What an action led to at once.
-#[derive(Debug, PartialEq, Eq)]
-enum Acted {
-    Going,
-    VmIsGone,
 }
 
 fn own_provisioning() -> LinkState {

@@ -18,6 +18,7 @@ mod launch;
 pub mod lifecycle;
 mod link_keeper;
 mod readiness;
+mod vm;
 
 use std::io::Write;
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::common::Home;
+use crate::common::{Home, Ran, processes_with};
 
 const INIT: [&str; 5] = ["machine", "init", "-q", "--disk-size", "1"];
 
@@ -56,7 +56,7 @@ fn images_that_are_none_are_refused() {
     let run = |rest: &[&str]| {
         let mut command = home.nsvm(init(rest));
         command.env("NSVM_IMAGE_CACHE", &cache);
-        crate::common::Ran(command.output().unwrap())
+        Ran(command.output().unwrap())
     };
     run(&["--image", path, "m1"]).exits(125).complains(&["Error: ", "disk.qcow2", "Hint: "]);
     run(&["--image", "/no/such/disk", "m1"]).exits(125).complains(&["/no/such/disk"]);
@@ -106,13 +106,11 @@ fn no_qemu_is_said_with_the_way_to_get_one() {
     home.run(init(&["--image", "/dev/null", "m1"])).exits(0);
     let mut start = home.nsvm(["machine", "start", "m1"]);
     start.env("PATH", "/nonexistent");
-    crate::common::Ran(start.output().unwrap())
-        .exits(125)
-        .complains(&["Error: ", "QEMU", "Hint: "]);
+    Ran(start.output().unwrap()).exits(125).complains(&["Error: ", "QEMU", "Hint: "]);
     home.run(["machine", "list", "--format", "json"]).exits(0);
     let mut start = home.nsvm(["machine", "start", "m1"]);
     start.env("NSVM_QEMU", "/no/such/qemu");
-    crate::common::Ran(start.output().unwrap()).exits(125).complains(&["/no/such/qemu"]);
+    Ran(start.output().unwrap()).exits(125).complains(&["/no/such/qemu"]);
 }
 
 #[test]
@@ -125,9 +123,7 @@ fn a_home_that_cannot_be_written_is_named() {
     let inside = file.join("home");
     let mut command = home.nsvm(init(&["--image", "/dev/null", "m1"]));
     command.env("NSVM_HOME", &inside);
-    crate::common::Ran(command.output().unwrap())
-        .exits(125)
-        .complains(&["Error: ", inside.to_str().unwrap()]);
+    Ran(command.output().unwrap()).exits(125).complains(&["Error: ", inside.to_str().unwrap()]);
 }
 
 #[test]
@@ -151,6 +147,34 @@ fn a_disk_that_does_not_boot_fails_within_its_timeout_with_the_console() {
 }
 
 #[test]
+fn ctrl_c_undoes_a_start() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+    let home = Home::new();
+    home.run(init(&["--memory", "256", "--cpus", "1", "--image", "/dev/null", "m1"])).exits(0);
+    let start = home
+        .spawnable(["machine", "start", "--timeout", "300", "m1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let config = fs::read(home.path().join("config/machine/m1.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let uuid = config["Uuid"].as_str().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while processes_with(uuid).is_empty() {
+        assert!(Instant::now() < end, "QEMU does not appear");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&start);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    Ran(start.wait_with_output().unwrap()).exits(125).complains(&["the start was interrupted"]);
+    assert_eq!(processes_with(uuid), Vec::<u32>::new());
+    assert!(!home.path().join("state/run/m1").exists(), "sockets of the run are left");
+    home.run(["machine", "rm", "-f", "m1"]).exits(0);
+}
+
+#[test]
 fn a_full_disk_is_said_and_leaves_nothing() {
     // The smallest file system there is: /dev/full answers every write so.
     let home = Home::new();
@@ -162,7 +186,7 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     };
     let mut command = home.nsvm(init(&["--image", disk.to_str().unwrap(), "m1"]));
     command.env("NSVM_IMAGE_CACHE", small.path());
-    crate::common::Ran(command.output().unwrap()).exits(125).complains(&["Error: ", "space"]);
+    Ran(command.output().unwrap()).exits(125).complains(&["Error: ", "space"]);
     nothing_of(&home, "m1");
     let left: Vec<_> = fs::read_dir(small.path()).unwrap().flatten().map(|e| e.path()).collect();
     assert!(left.iter().all(|path| path.is_dir()), "{left:?}");

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::{Home, Ran};
+use crate::common::{Home, Ran, processes_with};
 use crate::crashes::{kill_9, supervisor};
 
 pub const NAME: &str = "t1";
@@ -102,21 +102,6 @@ impl Drop for Machine {
         let _ = self.home.nsvm(["machine", "rm", "-f", NAME]).output();
         let _ = self.home.nsvm(["machine", "rm", "-f", "t2"]).output();
     }
-}
-
-/// Processes that have `text` among their arguments, but for ourselves.
-pub fn processes_with(text: &str) -> Vec<u32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if pid != std::process::id() && String::from_utf8_lossy(&line).contains(text) {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 pub fn before_the_first_start(machine: &Machine) {

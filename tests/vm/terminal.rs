@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::common::program;
+use crate::common::{processes_with, program};
 use crate::machine::{Machine, NAME};
 
 /// A pseudo-terminal whose output is collected.
@@ -105,7 +105,7 @@ pub fn restored(machine: &Machine) {
     let mut child = screen.run(machine, &["exec", "sh", "-c", "echo up; sleep 100"]);
     screen.wait_for("up");
     assert!(!screen.is_cooked());
-    let pid = crate::machine::processes_with("echo up; sleep 100")
+    let pid = processes_with("echo up; sleep 100")
         .into_iter()
         .find(|pid| {
             let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
