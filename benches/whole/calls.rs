@@ -1,0 +1,81 @@
+//! Commands that only look: `machine inspect` and `machine list`.
+
+use std::io;
+use std::process::Command;
+
+use super::children;
+use super::machine::{Machine, SHORT};
+use super::report::{Aim, Figure, Row};
+use super::say;
+use super::settings::Settings;
+
+/// In seconds.
+const AIM: f64 = 0.010;
+
+/// Runs before those that count.
+const WARM_UP: usize = 2;
+
+pub fn rows(settings: &Settings, machine: &Machine) -> anyhow::Result<Vec<Row>> {
+    say("inspect and list");
+    let podman = Podman::find();
+    let mut inspect = machine.verb("inspect");
+    let mut list = machine.nsvm(["machine", "list"]);
+    let mut theirs = podman.command();
+    let mut samples = [vec![], vec![], vec![]];
+    for round in 0..WARM_UP + settings.calls {
+        let commands = [Some(&mut inspect), Some(&mut list), theirs.as_mut()];
+        for (command, samples) in commands.into_iter().zip(&mut samples) {
+            let Some(command) = command else { continue };
+            let wall = children::run(command, SHORT)?.wall.as_secs_f64();
+            if round >= WARM_UP {
+                samples.push(wall);
+            }
+        }
+    }
+    let [inspect, list, theirs] = &samples;
+    let row = |what: &str, ours: &[f64], peer: String, theirs| Row {
+        what: what.into(),
+        ours: Figure::times(ours),
+        peer,
+        theirs,
+        aim: Aim::Under(AIM),
+    };
+    Ok(vec![
+        row("`nsvm machine inspect`", inspect, podman.peer(), Figure::times(theirs)),
+        row("`nsvm machine list`", list, String::new(), Figure::Absent),
+    ])
+}
+
+/// Whether `podman machine inspect` can be compared with.
+#[derive(Debug, Clone, Copy)]
+enum Podman {
+    NotInstalled,
+    /// It has nothing to inspect, or does not work.
+    NoMachine,
+    Works,
+}
+
+impl Podman {
+    fn find() -> Self {
+        match Command::new("podman").args(["machine", "inspect"]).output() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::NotInstalled,
+            Ok(output) if output.status.success() => Self::Works,
+            _ => Self::NoMachine,
+        }
+    }
+
+    fn command(self) -> Option<Command> {
+        let mut command = Command::new("podman");
+        command.args(["machine", "inspect"]);
+        matches!(self, Self::Works).then_some(command)
+    }
+
+    fn peer(self) -> String {
+        let reason = match self {
+            Self::NotInstalled => ": not installed",
+            Self::NoMachine => ": no machine",
+            Self::Works => "",
+        };
+        format!("`podman machine inspect`{reason}")
+    }
+}

@@ -1,0 +1,61 @@
+//! The order of the measurements.
+
+mod bare;
+mod calls;
+mod children;
+mod command;
+mod footprint;
+mod host;
+mod machine;
+mod proc;
+mod report;
+mod settings;
+mod ssh;
+mod start;
+mod stats;
+
+use std::process::ExitCode;
+
+use machine::Machine;
+use settings::Settings;
+use ssh::Ssh;
+
+pub fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Locals are dropped last first, which ends processes before the directory
+/// with their files goes.
+fn measure() -> anyhow::Result<()> {
+    children::heed_signals()?;
+    let settings = Settings::from_environment()?;
+    let load = host::load();
+    let dir = tempfile::Builder::new().prefix("nsvm-bench-").tempdir()?;
+    let machine = Machine::init(&settings, dir.path().join("home"))?;
+
+    let (mut bare, qemu) = start::prepare(&machine, &dir.path().join("bare"))?;
+    let mut rows = start::rows(&settings, &machine, &mut bare)?;
+
+    say("Starting the machine for the commands");
+    machine.start()?;
+    let ssh = Ssh::of(&machine.facts()?, dir.path())?;
+    rows.extend(command::rows(&settings, &machine, &ssh)?);
+    rows.extend(calls::rows(&settings, &machine)?);
+    rows.extend(footprint::rows(&settings, &machine, &ssh)?);
+
+    println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, &qemu, &load)?);
+    println!("{}", report::table(&rows));
+    println!("{}", report::notes(bare.arguments(), bare.silent_boots()));
+    Ok(())
+}
+
+/// Tells whoever waits what is being done.
+fn say(what: &str) {
+    eprintln!("bench: {what}");
+}
