@@ -45,7 +45,7 @@ demo: build
 	sh scripts/demo.sh $(RELEASE)/nsvm
 
 bench: build
-	NSVM=$(RELEASE)/nsvm sh benches/run.sh
+	NSVM=$(RELEASE)/nsvm NSVM_AGENT=$(AGENT) sh -c '$(CARGO) bench --locked --quiet --bench whole'
 
 lint: setup
 	$(CARGO) fmt --check
