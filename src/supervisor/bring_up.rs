@@ -188,9 +188,10 @@ async fn wait_for_sshd(
     knock_after: Duration,
 ) -> Result<(), Failure> {
     tokio::select! {
-        () = ready_signal(ready_socket) => Ok(()),
-        () = knock(address, knock_after) => Ok(()),
+        () = ready_signal(ready_socket) => tracing::info!("the guest said that it is ready"),
+        () = knock(address, knock_after) => tracing::info!("the guest's sshd answered a knock"),
     }
+    Ok(())
 }
 
 /// The guest's word on its virtio port. Pends for ever when none comes: the

@@ -190,6 +190,8 @@ pub fn stop_and_start(machine: &Machine) {
     // The agent is there already: it came up by itself and was not uploaded.
     let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
     assert_eq!(log.matches("no agent answers yet").count(), 1, "{log}");
+    // Both boots told by themselves that they were ready: nobody had to knock.
+    assert_eq!(log.matches("the guest said that it is ready").count(), 2, "{log}");
 }
 
 /// A disk that does not boot, so that it costs nothing: what counts is that
