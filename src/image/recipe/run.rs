@@ -197,18 +197,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // The lock is held as long as any process of the script lives.
         let text = "exec 9>\"$1/alive\"; trap 'echo > \"$1/cleaned\"; exit 1' TERM
-            (trap '' TERM; sleep 60) & echo build: ready >&2; wait";
+            (trap '' TERM; echo > \"$1/ready\"; sleep 60) & wait";
         let cancel = AtomicBool::new(false);
         let (outcome, _) = std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(500));
+                wait_until(|| dir.path().join("ready").exists());
                 cancel.store(true, Ordering::Relaxed);
             });
             run(dir.path(), text, &cancel)
         });
         assert!(matches!(outcome, Err(ImageError::Cancelled)));
         assert!(dir.path().join("cleaned").exists());
-        assert_eq!(holders(&dir.path().join("alive")), 0);
+        // The kernel takes a moment to be rid of those that were killed.
+        wait_until(|| holders(&dir.path().join("alive")) == 0);
     }
 
     #[test]
