@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::image::Choices;
 use crate::machine::config::Arch;
 use crate::store::Store;
 
@@ -18,8 +19,8 @@ pub struct Context {
     pub qemu: Option<PathBuf>,
     /// An agent to install instead of the one shipped with this program.
     pub agent: Option<PathBuf>,
-    /// Whole URL of the Fedora CoreOS stream metadata.
-    pub stream_url: Option<String>,
+    /// What the environment and the config file choose about images.
+    pub image: Choices,
 }
 
 impl Context {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::{Context, Refusal};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
-use crate::image::{self, Cache, ImageError, Prepared, Wanted};
+use crate::image::{self, Cache, Catalog, Choices, ImageError, Prepared, Wanted};
 use crate::machine::config::{Arch, MachineConfig, Provisioning, Resources, SshConfig, VERSION};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -36,14 +36,22 @@ pub struct InitRequest {
     pub cpus: u32,
     pub memory: MiB,
     pub disk_size: GiB,
-    pub image: String,
-    pub sha256: Option<String>,
-    pub arch: Arch,
+    pub image: ImageRequest,
     /// The user's own Ignition config, handed to the guest byte for byte.
     pub ignition: Option<PathBuf>,
     /// `None`: what the image's catalog entry says.
     pub username: Option<String>,
     pub rootful: bool,
+}
+
+/// Which image, and how to come by it.
+#[derive(Debug, Clone)]
+pub struct ImageRequest {
+    /// `--sha256`: of the file as published.
+    pub sha256: Option<String>,
+    pub arch: Arch,
+    /// All layers; `default` is the image.
+    pub choices: Choices,
 }
 
 /// Creates the machine. When it fails or `interrupted` is set, nothing of it
@@ -60,9 +68,7 @@ pub fn init(
     if context.store.exists(&request.name) {
         return Err(StoreError::Exists(request.name.clone()).into());
     }
-    let wanted =
-        Wanted { source: &request.image, sha256: request.sha256.as_deref(), arch: request.arch };
-    let prepared = prepare_image(context, &wanted, progress, interrupted)?;
+    let prepared = prepare_image(context, &request.image, progress, interrupted)?;
     check_disk(context, request.disk_size, &prepared, progress)?;
     sweep(context, &request.name)?;
     let made = make(context, request, &prepared, own_ignition, interrupted);
@@ -118,14 +124,15 @@ fn read_ignition(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
 /// Gets an image into the cache, unless it is there.
 pub fn prepare_image(
     context: &Context,
-    wanted: &Wanted<'_>,
+    request: &ImageRequest,
     progress: &dyn Progress,
     interrupted: &AtomicBool,
 ) -> Result<Prepared, ImageError> {
     let cache = Cache::open(&context.store.dirs().cache)?;
-    let settings =
-        image::Settings { stream_url: context.stream_url.clone(), ..image::Settings::default() };
-    image::prepare(&cache, wanted, &settings, progress, interrupted)
+    let source = request.choices.default.as_deref().unwrap_or(&Catalog::embedded().default);
+    let wanted = Wanted { source, sha256: request.sha256.as_deref(), arch: request.arch };
+    let settings = request.choices.clone().settings();
+    image::prepare(&cache, &wanted, &settings, progress, interrupted)
 }
 
 /// The overlay starts small and grows: only what can never fit is refused.
@@ -246,9 +253,7 @@ mod tests {
             cpus,
             memory: MiB(memory),
             disk_size: GiB(disk),
-            image: "debian-local".into(),
-            sha256: None,
-            arch: Arch::host(),
+            image: ImageRequest { sha256: None, arch: Arch::host(), choices: Choices::default() },
             ignition: None,
             username: None,
             rootful: false,

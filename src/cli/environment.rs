@@ -8,6 +8,7 @@ use directories::ProjectDirs;
 
 use crate::app::{Context, Refusal};
 use crate::host;
+use crate::image::Choices;
 use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
 use crate::store::Store;
@@ -25,19 +26,24 @@ pub fn context() -> anyhow::Result<Context> {
         program: env::current_exe().context("finding this program's own path")?,
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
-        stream_url: env::var("NSVM_STREAM_URL").ok().filter(|url| !url.is_empty()),
+        image: Choices { stream_url: text("NSVM_STREAM_URL"), ..Choices::default() },
     })
 }
 
 /// The machine that namespace commands run in: named on the command line, or
 /// by `NSVM_MACHINE`, or the default one.
 pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
-    let variable = env::var("NSVM_MACHINE").ok().filter(|name| !name.is_empty());
+    let variable = text("NSVM_MACHINE");
     match (named, variable) {
         (Some(name), _) => Ok(name),
         (None, Some(name)) => name.parse().context("reading NSVM_MACHINE"),
         (None, None) => Ok(MachineName::default()),
     }
+}
+
+/// A variable that is set to something.
+fn text(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|text| !text.is_empty())
 }
 
 /// An absolute path from a variable that is set to something.

@@ -71,7 +71,7 @@ fn dispatch(cli: Cli) -> u8 {
     let named = || environment::machine(cli.machine);
     let result = match cli.verb {
         Verb::Machine(args) => machine::run(args),
-        Verb::Image(args) => image::run(&args),
+        Verb::Image(args) => image::run(args),
         Verb::Unshare(args) => named().map(|machine| run::unshare(&machine, &args)),
         Verb::Exec(args) => named().map(|machine| run::exec(&machine, &args)),
         Verb::Supervise(args) => supervise::run(&args),

@@ -2,7 +2,8 @@
 //! the overlay of a machine upon it.
 //!
 //! ```text
-//! source.rs  what was meant            catalog.rs  the names there are
+//! choices.rs what users choose         source.rs   what was meant
+//! catalog.rs the names there are
 //! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
 //!   local.rs remote.rs recipe/         fetch/      HTTP; saved.rs keeps half downloads
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
@@ -15,6 +16,7 @@
 
 mod cache;
 mod catalog;
+mod choices;
 mod decode;
 mod disk;
 mod error;
@@ -37,9 +39,10 @@ mod xz;
 
 pub use cache::Cache;
 pub use catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+pub use choices::{Choices, Pull, Signatures};
 pub use disk::{create_overlay, grow, virtual_size};
 pub use error::ImageError;
 pub use fetch::{FetchError, Patience};
-pub use prepare::{Prepared, Pull, Settings, Wanted, prepare};
+pub use prepare::{Prepared, Settings, Wanted, prepare};
 pub use recipe::RecipeError;
 pub use stream::StreamError;

@@ -8,6 +8,7 @@ use crate::machine::event::Progress;
 
 use super::cache::{Cache, Remembered};
 use super::catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+use super::choices::{Pull, Signatures};
 use super::error::ImageError;
 use super::fetch::Patience;
 use super::source::Source;
@@ -23,25 +24,22 @@ pub struct Wanted<'a> {
     pub arch: Arch,
 }
 
-/// What surrounds every image, read from the environment by the caller.
+/// What surrounds every image, gathered by the caller from all [`super::Choices`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `NSVM_STREAM_URL`: the whole URL of a stream's JSON; http on loopback only.
     pub stream_url: Option<String>,
     pub pull: Pull,
+    pub signatures: Signatures,
+    /// Public keys to trust instead of the publisher's.
+    pub keyring: Option<PathBuf>,
+    /// CA certificates to trust besides the system's.
+    pub cacert: Option<PathBuf>,
+    /// URL prefixes to try in place of the publisher's own.
+    pub mirrors: Vec<String>,
+    /// Images of the user's own.
+    pub catalog: Vec<Entry>,
     pub patience: Patience,
-}
-
-/// When to ask a download server whether there is a newer release.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Pull {
-    /// Use the network for nothing.
-    Never,
-    /// Only when the cache has none.
-    #[default]
-    Missing,
-    /// Each time; a server that does not answer only warns when the cache has one.
-    Newer,
 }
 
 /// A base image, verified and in the cache.

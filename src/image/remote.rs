@@ -5,10 +5,11 @@ use std::io::Read;
 use url::Url;
 
 use super::cache::{Key, Remembered};
+use super::choices::Pull;
 use super::error::ImageError;
 use super::fetch::{FetchError, Http, is_loopback};
 use super::ingest::{Expected, Incoming, ingest, last_part};
-use super::prepare::{Job, Pull};
+use super::prepare::Job;
 use super::saved::Saved;
 use super::stream::{Artifact, Stream, StreamError};
 

@@ -1,5 +1,6 @@
 //! `nsvm image ...`: the cache of base images.
 
+pub mod options;
 mod pull;
 
 use clap::{Args, Subcommand};
@@ -16,8 +17,8 @@ enum Verb {
     Pull(pull::PullArgs),
 }
 
-pub fn run(args: &ImageArgs) -> anyhow::Result<u8> {
-    match &args.verb {
+pub fn run(args: ImageArgs) -> anyhow::Result<u8> {
+    match args.verb {
         Verb::Pull(args) => pull::run(args),
     }
 }

@@ -1,9 +1,9 @@
 //! `nsvm image pull`
 
+use super::options::ImageOptions;
 use crate::app::init::prepare_image;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt};
-use crate::machine::config::Arch;
 
 /// Get an image into the cache, verified
 ///
@@ -14,27 +14,19 @@ use crate::machine::config::Arch;
 pub struct PullArgs {
     /// A known image, the path of a disk image, or a URL
     image: String,
-    /// SHA-256 that the image must have (needed for a URL)
-    #[arg(long, value_name = "HEX")]
-    sha256: Option<String>,
-    /// Architecture of the guest: x86_64 or aarch64 [default: the host's]
-    #[arg(long)]
-    arch: Option<Arch>,
+    #[command(flatten)]
+    options: ImageOptions,
     /// Print only the result
     #[arg(short, long)]
     quiet: bool,
 }
 
-pub fn run(args: &PullArgs) -> anyhow::Result<u8> {
+pub fn run(args: PullArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let interrupted = interrupt::flag();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let wanted = crate::image::Wanted {
-        source: &args.image,
-        sha256: args.sha256.as_deref(),
-        arch: args.arch.unwrap_or_else(Arch::host),
-    };
-    let prepared = prepare_image(&context, &wanted, &Printer::new(verbosity), &interrupted)?;
+    let request = args.options.request(Some(args.image), &context);
+    let prepared = prepare_image(&context, &request, &Printer::new(verbosity), &interrupted)?;
     println!("{}", prepared.base.display());
     Ok(0)
 }

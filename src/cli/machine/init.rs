@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::app::Context;
 use crate::app::init::{InitRequest, init};
 use crate::app::start::{StartRequest, start};
+use crate::cli::image::options::ImageOptions;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt};
 use crate::host;
-use crate::machine::config::Arch;
 use crate::machine::event::Progress;
 use crate::machine::units::{GiB, MiB};
 
@@ -30,17 +31,14 @@ pub struct InitArgs {
     #[arg(long, value_name = "GiB", default_value_t = 100)]
     disk_size: u64,
     /// What to boot: a known image, the path of a disk image, or a URL
-    #[arg(long, default_value = "fedora-coreos:stable")]
-    image: String,
-    /// SHA-256 that the image must have (needed for a URL)
-    #[arg(long, value_name = "HEX")]
-    sha256: Option<String>,
+    /// [default: fedora-coreos:stable]
+    #[arg(long)]
+    image: Option<String>,
+    #[command(flatten)]
+    options: ImageOptions,
     /// Your own Ignition file, used byte for byte instead of nsvm's
     #[arg(long, value_name = "FILE")]
     ignition_path: Option<PathBuf>,
-    /// Architecture of the guest: x86_64 or aarch64 [default: the host's]
-    #[arg(long)]
-    arch: Option<Arch>,
     /// The user in the guest [default: what the image is made for]
     #[arg(long)]
     username: Option<String>,
@@ -56,16 +54,14 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
-    /// Fills in the defaults that depend on this host.
-    fn resolve(self) -> InitRequest {
+    /// Fills in the defaults that depend on this host and its user.
+    fn resolve(self, context: &Context) -> InitRequest {
         InitRequest {
             name: self.which.name,
             cpus: self.cpus.unwrap_or_else(|| (host::cpus() / 2).max(1)),
             memory: MiB(self.memory),
             disk_size: GiB(self.disk_size),
-            image: self.image,
-            sha256: self.sha256,
-            arch: self.arch.unwrap_or_else(Arch::host),
+            image: self.options.request(self.image, context),
             ignition: self.ignition_path,
             username: self.username,
             rootful: self.rootful,
@@ -79,7 +75,7 @@ pub fn run(args: InitArgs) -> anyhow::Result<u8> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
     let now = args.now;
-    let request = args.resolve();
+    let request = args.resolve(&context);
     let config = init(&context, &request, &printer, &interrupted)?;
     let name = &config.name;
     if !now {

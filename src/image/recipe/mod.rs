@@ -13,9 +13,10 @@ use std::io;
 use std::path::Path;
 
 use super::cache::{Key, Remembered};
+use super::choices::Pull;
 use super::error::ImageError;
 use super::ingest::adopt;
-use super::prepare::{Job, Pull};
+use super::prepare::Job;
 use run::{Ended, Script};
 
 /// What `--check` says before the names of packages.
