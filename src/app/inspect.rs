@@ -10,6 +10,7 @@ use super::Context;
 use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
+use crate::machine::verified::{Signature, Verified};
 use crate::store::{History, RunRecord};
 
 /// One machine, as JSON shows it.
@@ -61,6 +62,48 @@ pub struct ImageInfo {
     pub release: String,
     #[serde(rename = "SHA256")]
     pub sha256: String,
+    pub verified: VerifiedInfo,
+}
+
+/// The checks that the image has passed. All fields are always there, for
+/// templates.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VerifiedInfo {
+    /// The file as published.
+    #[serde(rename = "SHA256")]
+    pub sha256: bool,
+    /// The disk in it.
+    #[serde(rename = "DiskSHA256")]
+    pub disk_sha256: bool,
+    pub signature: SignatureInfo,
+}
+
+/// An OpenPGP signature of the published file.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SignatureInfo {
+    pub good: bool,
+    /// Of the certificate behind a good one.
+    pub fingerprint: String,
+    /// Why none was checked.
+    pub reason: String,
+}
+
+impl VerifiedInfo {
+    fn of(verified: &Verified) -> Self {
+        let signature = match &verified.signature {
+            Signature::Good { fingerprint } => SignatureInfo {
+                good: true,
+                fingerprint: fingerprint.clone(),
+                reason: String::new(),
+            },
+            Signature::Unchecked { reason } => {
+                SignatureInfo { good: false, fingerprint: String::new(), reason: reason.clone() }
+            }
+        };
+        Self { sha256: verified.sha256, disk_sha256: verified.disk_sha256, signature }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -134,6 +177,7 @@ fn describe(
             base_path: path(base),
             release: config.image.release.clone().unwrap_or_default(),
             sha256: config.image.sha256.clone(),
+            verified: VerifiedInfo::of(&config.image.verified),
         },
         last_up: time(history.last_up),
         name: config.name.to_string(),
@@ -179,6 +223,28 @@ pub fn time(time: Option<Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_verified_has_all_its_keys() {
+        let fingerprint = "AB".to_owned();
+        for (signature, expected) in [
+            (
+                Signature::Good { fingerprint },
+                json!({"Good": true, "Fingerprint": "AB", "Reason": ""}),
+            ),
+            (
+                Signature::unchecked("none"),
+                json!({"Good": false, "Fingerprint": "", "Reason": "none"}),
+            ),
+        ] {
+            let verified = Verified { sha256: true, disk_sha256: false, signature };
+            let shown = serde_json::to_value(VerifiedInfo::of(&verified)).unwrap();
+            let whole = json!({"SHA256": true, "DiskSHA256": false, "Signature": expected});
+            assert_eq!(shown, whole);
+            let kept = serde_json::to_string(&verified).unwrap();
+            assert_eq!(serde_json::from_str::<Verified>(&kept).unwrap(), verified);
+        }
+    }
 
     #[test]
     fn times_have_nanoseconds_and_never_is_podmans() {

@@ -8,6 +8,7 @@
 //! <cache>/KEY.download                     a download to be continued ...
 //! <cache>/index/KEY.download.json          ... and which file it is of
 //! <cache>/KEY.work/                        a build's directory, under that lock
+//! <cache>/keys/KEY.pgp                     public keys of publishers; losing them costs a fetch
 //! <cache>/packages/                        packages a build has downloaded
 //! ```
 //!
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fs::{Access, Lock, write_atomic};
 use crate::machine::config::{DiskFormat, ImagePin};
+use crate::machine::verified::Verified;
 
 use super::disk;
 use super::error::ImageError;
@@ -73,6 +75,8 @@ pub struct Remembered {
     pub stream: Option<String>,
     #[serde(default)]
     pub release: Option<String>,
+    #[serde(default = "Verified::unrecorded")]
+    pub verified: Verified,
 }
 
 impl Cache {
@@ -115,6 +119,11 @@ impl Cache {
     /// Packages that builds have downloaded.
     pub(super) fn packages(&self) -> PathBuf {
         self.dir.join("packages")
+    }
+
+    /// Public keys that a publisher has given.
+    pub(super) fn keyring(&self, key: &Key) -> PathBuf {
+        self.dir.join("keys").join(format!("{}.pgp", key.0))
     }
 
     pub(super) fn partial(&self, key: &Key) -> PathBuf {
@@ -182,11 +191,27 @@ impl Cache {
         job: &Job<'_>,
         make: impl FnOnce() -> Result<Remembered, ImageError>,
     ) -> Result<Remembered, ImageError> {
-        if let Some(found) = self.recall(key) {
+        self.obtain_if(key, what, job, |_| Ok(true), make)
+    }
+
+    /// The same, but what `key` gave counts only if it `suffices` now.
+    pub(super) fn obtain_if(
+        &self,
+        key: &Key,
+        what: &str,
+        job: &Job<'_>,
+        suffices: impl Fn(&Remembered) -> Result<bool, ImageError>,
+        make: impl FnOnce() -> Result<Remembered, ImageError>,
+    ) -> Result<Remembered, ImageError> {
+        let recall = || -> Result<Option<Remembered>, ImageError> {
+            let Some(found) = self.recall(key) else { return Ok(None) };
+            Ok(suffices(&found)?.then_some(found))
+        };
+        if let Some(found) = recall()? {
             return Ok(found);
         }
         let _lock = self.lock(key, what, job)?;
-        if let Some(found) = self.recall(key) {
+        if let Some(found) = recall()? {
             return Ok(found);
         }
         self.sweep();

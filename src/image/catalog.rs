@@ -6,7 +6,9 @@
 //! images[]  name         what the user types; [a-z0-9-]
 //!           summary      half a line for people
 //!           kind         "fcos-stream": a channel of Fedora CoreOS; url has {stream},
-//!                        streams[] lists the channels, the first is the default
+//!                        streams[] lists the channels, the first is the default;
+//!                        release_url of one release; keys{url, fingerprints[]} of
+//!                        those who sign it
 //!                        "recipe": built here by the scripts in images/NAME/
 //!           arches       the architectures it exists for
 //!           user         the login account that the provisioner makes or extends
@@ -52,8 +54,27 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Kind {
-    FcosStream { url: String, streams: Vec<String> },
+    FcosStream {
+        url: String,
+        streams: Vec<String>,
+        /// Of one release's JSON; has `{stream}` and `{release}`.
+        #[serde(default)]
+        release_url: Option<String>,
+        /// Who signs it.
+        #[serde(default)]
+        keys: Option<Keys>,
+    },
     Recipe,
+}
+
+/// The OpenPGP keys of a publisher.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Of the certificates, armored or not; https, or http on loopback.
+    pub url: String,
+    /// Of the primary keys that count, hex.
+    pub fingerprints: Vec<String>,
 }
 
 /// The account for images that the catalog does not know.
@@ -90,6 +111,11 @@ impl Entry {
         }
     }
 
+    /// Whether one of its releases can be asked for by name.
+    pub fn has_releases(&self) -> bool {
+        matches!(&self.kind, Kind::FcosStream { release_url: Some(_), .. })
+    }
+
     fn spelling(&self) -> String {
         match self.streams() {
             [] => self.name.clone(),
@@ -110,9 +136,16 @@ mod tests {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(entry.name.chars().all(plain), "{}", entry.name);
             assert!(!entry.arches.is_empty(), "{}", entry.name);
-            if let Kind::FcosStream { url, streams } = &entry.kind {
+            if let Kind::FcosStream { url, streams, release_url, keys } = &entry.kind {
                 assert!(url.starts_with("https://") && url.contains("{stream}"), "{url}");
                 assert!(!streams.is_empty());
+                let release = release_url.as_deref().unwrap();
+                assert!(release.starts_with("https://") && release.contains("/{release}/"));
+                let keys = keys.as_ref().unwrap();
+                assert!(keys.url.starts_with("https://") && keys.fingerprints.len() >= 3);
+                let hex =
+                    |pin: &String| pin.len() == 40 && u128::from_str_radix(&pin[8..], 16).is_ok();
+                assert!(keys.fingerprints.iter().all(hex));
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::machine::units::human_bytes;
 
 use super::fetch::FetchError;
 use super::recipe::RecipeError;
+use super::signature::SignatureError;
 use super::stream::StreamError;
 
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,10 @@ pub enum ImageError {
     Unknown { name: String, known: String, nearest: Option<String> },
     #[error("the image \"{image}\" has no stream \"{stream}\": it has {known}")]
     UnknownStream { image: String, stream: String, known: String },
+    #[error("\"{0}\" is not a release: those are numbers and dots, as in 44.20260707.3.1")]
+    BadRelease(String),
+    #[error("the image \"{0}\" has no releases to choose from")]
+    NoReleases(String),
     #[error("\"{image}\" does not exist for {}: there is {have}", .arch.name())]
     NoArch { image: String, arch: Arch, have: String },
     #[error("cannot use the URL \"{url}\": {reason}")]
@@ -42,6 +47,8 @@ pub enum ImageError {
     #[error("the image \"{what}\" is refused: {reason}")]
     Untrusted { what: String, reason: String },
 
+    #[error("cannot trust \"{what}\": {source}")]
+    Signature { what: String, source: SignatureError },
     #[error("\"{0}\" is not in the cache, and --pull never forbids to download it")]
     NotCached(String),
     #[error(transparent)]
@@ -96,6 +103,7 @@ impl ImageError {
             Self::Untrusted { what, .. } => {
                 format!("Flatten it first: qemu-img convert -O qcow2 \"{what}\" flat.qcow2")
             }
+            Self::Signature { source, .. } => source.hint(),
             Self::NotCached(_) => "Use --pull missing".to_owned(),
             Self::Fetch(e) => return e.hint(),
             Self::Stream { source, .. } => return source.hint(),
@@ -122,6 +130,10 @@ impl ImageError {
             ),
             Self::TooSmall { needed, .. } => {
                 format!("Use --disk-size {} or more", needed.div_ceil(1 << 30))
+            }
+            Self::NoReleases(image) => format!("Use --image {image}"),
+            Self::BadRelease(_) => {
+                "Take one from https://fedoraproject.org/coreos/release-notes".to_owned()
             }
             Self::UnknownStream { .. }
             | Self::NoArch { .. }

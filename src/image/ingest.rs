@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::machine::config::DiskFormat;
+use crate::machine::verified::Verified;
 
 use super::cache::{Key, Remembered, publish};
 use super::decode::{self, Compression};
@@ -132,6 +133,7 @@ fn finish(
         length,
         stream: None,
         release: None,
+        verified: Verified::default(),
     })
 }
 

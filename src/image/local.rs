@@ -32,7 +32,7 @@ pub fn file(job: &Job<'_>, path: &Path, sha256: Option<&str>) -> Result<Remember
     check(path, &before)?;
     let name = path.display().to_string();
     let key = Key::new("file", &[&name, &identity(&before)]);
-    let found = job.cache.obtain(&key, &name, job, || {
+    let mut found = job.cache.obtain(&key, &name, job, || {
         let opened = File::open(path).map_err(unreadable)?;
         let incoming = Incoming {
             reader: Box::new(opened),
@@ -46,6 +46,7 @@ pub fn file(job: &Job<'_>, path: &Path, sha256: Option<&str>) -> Result<Remember
         Ok(found)
     })?;
     // The copy may have been made when no digest was given.
+    found.verified.sha256 = sha256.is_some();
     match sha256 {
         Some(expected) if expected != found.source_sha256 => Err(ImageError::Mismatch {
             what: name,

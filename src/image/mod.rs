@@ -6,6 +6,7 @@
 //! catalog.rs the names there are
 //! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
 //!   local.rs remote.rs recipe/         fetch/      HTTP; saved.rs keeps half downloads
+//!   fcos.rs release.rs                 signature/  whose word counts; openpgp/ (pure)
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
 //! disk.rs    overlays
@@ -20,15 +21,20 @@ mod choices;
 mod decode;
 mod disk;
 mod error;
+mod fcos;
 mod fetch;
 mod hashing;
 mod ingest;
 mod local;
+#[cfg_attr(not(feature = "gpg"), path = "openpgp/absent.rs")]
+mod openpgp;
 mod prepare;
 mod qcow2;
 mod recipe;
+mod release;
 mod remote;
 mod saved;
+mod signature;
 mod source;
 mod sparse;
 mod stream;
@@ -38,11 +44,12 @@ mod watch;
 mod xz;
 
 pub use cache::Cache;
-pub use catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+pub use catalog::{Catalog, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
 pub use choices::{Choices, Pull, Signatures};
 pub use disk::{create_overlay, grow, virtual_size};
 pub use error::ImageError;
 pub use fetch::{FetchError, Patience};
 pub use prepare::{Prepared, Settings, Wanted, prepare};
 pub use recipe::RecipeError;
+pub use signature::{SignatureError, Unfit};
 pub use stream::StreamError;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use url::Url;
+
 use crate::machine::config::{Arch, ImagePin};
 use crate::machine::event::Progress;
 
@@ -10,9 +12,10 @@ use super::cache::{Cache, Remembered};
 use super::catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
 use super::choices::{Pull, Signatures};
 use super::error::ImageError;
-use super::fetch::Patience;
+use super::fcos::{self, Fcos};
+use super::fetch::{Http, Patience, authorities};
 use super::source::Source;
-use super::{local, recipe, remote};
+use super::{local, recipe, remote, signature};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,18 @@ impl Job<'_> {
     pub fn go_on(&self) -> Result<(), ImageError> {
         if self.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
     }
+
+    /// A client for `url`, by the user's settings.
+    pub fn http(&self, url: &Url) -> Result<Http<'_>, ImageError> {
+        self.http_with(url, self.settings.patience)
+    }
+
+    /// The same with other `patience`.
+    pub fn http_with(&self, url: &Url, patience: Patience) -> Result<Http<'_>, ImageError> {
+        let cacert = self.settings.cacert.as_deref();
+        let authorities = cacert.map(authorities).transpose()?.unwrap_or_default();
+        Ok(Http::new(url, patience, authorities, self.cancel)?)
+    }
 }
 
 /// Gets the image that is wanted into the cache, unless it is there.
@@ -80,27 +95,46 @@ pub fn prepare(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Prepared, ImageError> {
-    let source = Source::parse(wanted.source, wanted.sha256, Catalog::embedded())?;
+    let known = Catalog::embedded();
+    let images = settings.catalog.iter().chain(&known.images).cloned().collect();
+    let catalog = Catalog { default: known.default.clone(), images };
+    let source = Source::parse(wanted.source, wanted.sha256, &catalog)?;
     let job = Job { cache, settings, arch: wanted.arch, progress, cancel };
+    if !may_be_signed(&source) {
+        signature::demand_none(&job, wanted.source)?;
+    }
     let found = match &source {
         Source::Empty => local::empty(&job)?,
         Source::Path { path, sha256 } => local::file(&job, path, sha256.as_deref())?,
         Source::Url { url, sha256 } => remote::url(&job, url, sha256)?,
-        Source::Named { entry, stream } => named(&job, entry, stream.as_deref())?,
+        Source::Named { entry, stream, release } => {
+            named(&job, entry, stream.as_deref(), release.as_deref())?
+        }
     };
     Ok(prepared(&job, &source, found))
 }
 
-fn named(job: &Job<'_>, entry: &Entry, stream: Option<&str>) -> Result<Remembered, ImageError> {
+/// Whether anybody publishes signatures of such images.
+fn may_be_signed(source: &Source<'_>) -> bool {
+    matches!(source, Source::Named { entry, .. } if matches!(entry.kind, Kind::FcosStream { .. }))
+}
+
+fn named(
+    job: &Job<'_>,
+    entry: &Entry,
+    stream: Option<&str>,
+    release: Option<&str>,
+) -> Result<Remembered, ImageError> {
     if !entry.arches.contains(&job.arch) {
         let have: Vec<&str> = entry.arches.iter().map(|arch| arch.name()).collect();
         let (image, have) = (entry.name.clone(), have.join(", "));
         return Err(ImageError::NoArch { image, arch: job.arch, have });
     }
     match &entry.kind {
-        Kind::FcosStream { url, streams } => {
-            let stream = stream.unwrap_or(&streams[0]);
-            remote::fcos(job, &entry.name, url, stream)
+        Kind::FcosStream { url, streams, release_url, keys } => {
+            let (image, stream) = (&*entry.name, stream.unwrap_or(&streams[0]));
+            let (release_url, keys) = (release_url.as_deref(), keys.as_ref());
+            fcos::image(job, &Fcos { image, url, release_url, keys, stream, release })
         }
         Kind::Recipe => recipe::image(job, &entry.name),
     }
@@ -119,6 +153,7 @@ fn prepared(job: &Job<'_>, source: &Source<'_>, found: Remembered) -> Prepared {
         sha256: found.sha256,
         format: found.format,
         virtual_size: found.virtual_size,
+        verified: found.verified,
     };
     Prepared { base: job.cache.base_path(&pin), pin, user, provisioner }
 }

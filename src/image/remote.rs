@@ -1,4 +1,5 @@
-//! Images that are downloaded: a URL with a digest, and an FCOS stream.
+//! Files that are downloaded: of a known digest, from the first place that has
+//! them, and signed where their publisher signs.
 
 use std::io::Read;
 
@@ -7,109 +8,105 @@ use url::Url;
 use super::cache::{Key, Remembered};
 use super::choices::Pull;
 use super::error::ImageError;
-use super::fetch::{FetchError, Http, is_loopback};
+use super::fetch::FetchError;
 use super::ingest::{Expected, Incoming, ingest, last_part};
 use super::prepare::Job;
 use super::saved::Saved;
-use super::stream::{Artifact, Stream, StreamError};
-
-/// Stream metadata has about 60 KB.
-const METADATA_MAX: usize = 4 << 20;
+use super::signature::{self, Checked, Plan, Published};
+use crate::machine::verified::Verified;
 
 /// A URL of the user's own, with the digest of the file there.
 pub fn url(job: &Job<'_>, url: &Url, sha256: &str) -> Result<Remembered, ImageError> {
     download(job, url, Expected { source_sha256: Some(sha256), disk_sha256: None })
 }
 
-/// The newest release of an FCOS stream.
-pub fn fcos(
-    job: &Job<'_>,
-    image: &str,
-    template: &str,
-    stream: &str,
-) -> Result<Remembered, ImageError> {
-    let address = match &job.settings.stream_url {
-        Some(url) => url.clone(),
-        None => template.replace("{stream}", stream),
-    };
-    let key = Key::new(&format!("{image}-{stream}-{}", job.arch.name()), &[&address]);
-    let cached = job.cache.recall(&key);
-    let spelling = format!("{image}:{stream}");
-    match (cached, job.settings.pull) {
-        (Some(found), Pull::Never | Pull::Missing) => Ok(found),
-        (None, Pull::Never) => Err(ImageError::NotCached(spelling)),
-        (cached, _) => match newest(job, &spelling, &address) {
-            Ok(found) => {
-                job.cache.remember(&key, &found)?;
-                Ok(found)
-            }
-            Err(error) => older(job, cached, error),
-        },
-    }
-}
-
-/// A server that does not answer costs only the newest release.
-fn older(
-    job: &Job<'_>,
-    cached: Option<Remembered>,
-    error: ImageError,
-) -> Result<Remembered, ImageError> {
-    match cached {
-        Some(found) if matches!(error, ImageError::Fetch(_)) => {
-            job.progress.warn(format!("Using the image in the cache: {error}"));
-            Ok(found)
-        }
-        _ => Err(error),
-    }
-}
-
-fn newest(job: &Job<'_>, spelling: &str, address: &str) -> Result<Remembered, ImageError> {
-    job.progress.step(format!("Looking up the newest release of {spelling}"));
-    let refused =
-        |reason: &str| ImageError::Url { url: address.to_owned(), reason: reason.to_owned() };
-    let url = Url::parse(address).map_err(|e| refused(&e.to_string()))?;
-    if !is_protected(&url) {
-        return Err(refused("stream metadata comes over https (or http from this host itself)"));
-    }
-    let text = Http::new(&url, job.settings.patience, job.cancel)?.text(&url, METADATA_MAX)?;
-    let unusable = |source| ImageError::Stream { url: address.to_owned(), source };
-    let stream = Stream::parse(&text).map_err(unusable)?;
-    let (release, artifact) = stream.disk(job.arch).map_err(unusable)?;
-    let location = location(artifact).map_err(unusable)?;
-    let expected = Expected {
-        source_sha256: Some(&artifact.sha256),
-        disk_sha256: artifact.uncompressed_sha256.as_deref(),
-    };
-    let found = download(job, &location, expected)?;
-    let (stream, release) = (Some(stream.name().to_owned()), Some(release.to_owned()));
-    Ok(Remembered { stream, release, ..found })
-}
-
-fn location(artifact: &Artifact) -> Result<Url, StreamError> {
-    let url = Url::parse(&artifact.location).ok().filter(is_protected);
-    url.ok_or_else(|| StreamError::Location(artifact.location.clone()))
-}
-
-/// Whether nobody on the way can change what comes from there.
-fn is_protected(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
-}
-
 /// A file whose digest is known. It is remembered by that digest, so the same
 /// file from another server is not downloaded again.
 fn download(job: &Job<'_>, url: &Url, expected: Expected<'_>) -> Result<Remembered, ImageError> {
-    let sha256 = expected.source_sha256.unwrap_or_default();
-    let key = Key::new("download", &[sha256]);
-    job.cache.obtain(&key, url.as_str(), job, || {
+    let published = Published { what: url.as_str(), ..Published::default() };
+    download_from(job, &Download { places: vec![url.clone()], expected, published })
+}
+
+/// A file to download.
+#[derive(Debug)]
+pub struct Download<'a> {
+    /// At least one, in the order to try.
+    pub places: Vec<Url>,
+    pub expected: Expected<'a>,
+    pub published: Published<'a>,
+}
+
+/// The same, with a signature, and from the first place that has the right
+/// bytes. What is in the cache counts if its signature was checked as much as
+/// is asked for now.
+pub fn download_from(job: &Job<'_>, wanted: &Download<'_>) -> Result<Remembered, ImageError> {
+    let (expected, published) = (wanted.expected, &wanted.published);
+    let key = Key::new("download", &[expected.source_sha256.unwrap_or_default()]);
+    let suffices = |found: &Remembered| signature::suffices(job, found, published.keys);
+    job.cache.obtain_if(&key, published.what, job, suffices, || {
         if job.settings.pull == Pull::Never {
-            return Err(ImageError::NotCached(url.to_string()));
+            return Err(match job.cache.recall(&key) {
+                Some(_) => signature::not_checked(published.what),
+                None => ImageError::NotCached(published.what.to_owned()),
+            });
         }
-        match attempt(job, &key, url, expected) {
-            Err(Attempt::Anew(_)) => attempt(job, &key, url, expected),
-            done => done,
-        }
-        .map_err(Attempt::into_error)
+        let plan = signature::plan(job, published)?;
+        let get = |url: &Url| transfer_twice(job, &key, url, expected, &plan);
+        let found = first_that_answers(job, &wanted.places, get)?;
+        let verified = Verified {
+            sha256: expected.source_sha256.is_some(),
+            disk_sha256: expected.disk_sha256.is_some(),
+            signature: plan.outcome(),
+        };
+        Ok(Remembered { verified, ..found })
     })
+}
+
+/// What the first of `places` gives. A mirror that is gone, or has something
+/// else, costs only a warning.
+pub fn first_that_answers<T>(
+    job: &Job<'_>,
+    places: &[Url],
+    get: impl Fn(&Url) -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    let last = places.len().saturating_sub(1);
+    for (i, url) in places.iter().enumerate() {
+        match get(url) {
+            Err(error) if i < last && is_the_servers(&error) => {
+                job.progress.warn(format!("Trying the next server: {error}"));
+            }
+            done => return done,
+        }
+    }
+    Err(ImageError::NotCached("no server".to_owned()))
+}
+
+/// Whether another server may do better.
+fn is_the_servers(error: &ImageError) -> bool {
+    matches!(
+        error,
+        ImageError::Fetch(_)
+            | ImageError::Stream { .. }
+            | ImageError::Mismatch { .. }
+            | ImageError::Damaged { .. }
+            | ImageError::Signature { .. }
+    )
+}
+
+/// A download that goes on with saved bytes; once more from the beginning if
+/// those were the wrong ones.
+fn transfer_twice(
+    job: &Job<'_>,
+    key: &Key,
+    url: &Url,
+    expected: Expected<'_>,
+    plan: &Plan,
+) -> Result<Remembered, ImageError> {
+    match attempt(job, key, url, expected, plan) {
+        Err(Attempt::Anew(_)) => attempt(job, key, url, expected, plan),
+        done => done,
+    }
+    .map_err(Attempt::into_error)
 }
 
 /// Why an attempt failed.
@@ -132,9 +129,10 @@ fn attempt(
     key: &Key,
     url: &Url,
     expected: Expected<'_>,
+    plan: &Plan,
 ) -> Result<Remembered, Attempt> {
     let saved = Saved::find(job.cache, key, url);
-    let result = transfer(job, key, url, &saved, expected);
+    let result = transfer(job, key, url, &saved, expected, plan);
     match &result {
         Err(ImageError::Cancelled) => saved.remove_if_empty(),
         Err(ImageError::Fetch(e)) if e.is_passing() => saved.remove_if_empty(),
@@ -142,7 +140,9 @@ fn attempt(
     }
     result.map_err(|error| match error {
         ImageError::Fetch(FetchError::Changed { .. }) => Attempt::Anew(error),
-        ImageError::Mismatch { .. } | ImageError::Damaged { .. } if saved.known().is_some() => {
+        ImageError::Mismatch { .. } | ImageError::Damaged { .. } | ImageError::Signature { .. }
+            if saved.known().is_some() =>
+        {
             Attempt::Anew(error)
         }
         error => Attempt::Final(error),
@@ -155,14 +155,19 @@ fn transfer(
     url: &Url,
     saved: &Saved<'_>,
     expected: Expected<'_>,
+    plan: &Plan,
 ) -> Result<Remembered, ImageError> {
-    let http = Http::new(url, job.settings.patience, job.cancel)?;
+    let http = job.http(url)?;
     let (reader, length): (Box<dyn Read>, _) = if let Some(whole) = saved.whole() {
         (Box::new(whole), saved.known().and_then(|known| known.total))
     } else {
         let body = http.body(url, saved.known())?;
         let total = body.total();
         (Box::new(saved.with(body)?), total)
+    };
+    let reader = match plan {
+        Plan::Check(matched) => Box::new(Checked::new(reader, url.as_str(), matched.start())),
+        Plan::Skip(_) => reader,
     };
     let incoming = Incoming {
         reader,

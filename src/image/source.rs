@@ -6,6 +6,7 @@ use url::Url;
 
 use super::catalog::{Catalog, Entry};
 use super::error::ImageError;
+use super::release::is_release;
 
 /// A source that has been understood; nothing was touched yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,8 @@ pub enum Source<'a> {
     Named {
         entry: &'a Entry,
         stream: Option<String>,
+        /// `@RELEASE`: a name that is safe in a URL.
+        release: Option<String>,
     },
     /// Absolute. The digest is lower-case hex.
     Path {
@@ -40,13 +43,11 @@ impl<'a> Source<'a> {
             return from_url(text, scheme, sha256);
         }
         let has_separator = text.contains(std::path::is_separator);
-        let (name, stream) = match text.split_once(':') {
-            Some((name, stream)) => (name, Some(stream)),
-            None => (text, None),
-        };
+        let (rest, release) = cut(text, '@');
+        let (name, stream) = cut(rest, ':');
         match catalog.find(name).filter(|_| !has_separator) {
             Some(_) if sha256.is_some() => Err(ImageError::DigestUnused(text.to_owned())),
-            Some(entry) => named(entry, stream),
+            Some(entry) => named(entry, stream, release),
             None if has_separator || Path::new(text).exists() => from_path(text.into(), sha256),
             None => Err(unknown(text, catalog)),
         }
@@ -56,17 +57,42 @@ impl<'a> Source<'a> {
     pub fn spelling(&self) -> String {
         match self {
             Self::Empty => "/dev/null".to_owned(),
-            Self::Named { entry, stream } => match stream.as_ref().or(entry.streams().first()) {
-                Some(stream) => format!("{}:{stream}", entry.name),
-                None => entry.name.clone(),
-            },
+            Self::Named { entry, stream, release } => {
+                let release = release.as_ref().map(|release| format!("@{release}"));
+                let stream = stream.as_ref().or(entry.streams().first());
+                let stream = stream.map(|stream| format!(":{stream}"));
+                format!(
+                    "{}{}{}",
+                    entry.name,
+                    stream.unwrap_or_default(),
+                    release.unwrap_or_default()
+                )
+            }
             Self::Path { path, .. } => path.display().to_string(),
             Self::Url { url, .. } => url.to_string(),
         }
     }
 }
 
-fn named<'a>(entry: &'a Entry, stream: Option<&str>) -> Result<Source<'a>, ImageError> {
+/// What comes before and after the first `mark`.
+fn cut(text: &str, mark: char) -> (&str, Option<&str>) {
+    text.split_once(mark).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// A release's name, of an image that has releases.
+fn release(entry: &Entry, text: &str) -> Result<String, ImageError> {
+    if !entry.has_releases() {
+        return Err(ImageError::NoReleases(entry.name.clone()));
+    }
+    is_release(text).then(|| text.to_owned()).ok_or_else(|| ImageError::BadRelease(text.to_owned()))
+}
+
+fn named<'a>(
+    entry: &'a Entry,
+    stream: Option<&str>,
+    named_release: Option<&str>,
+) -> Result<Source<'a>, ImageError> {
+    let release = named_release.map(|text| release(entry, text)).transpose()?;
     let known = |stream: &&str| entry.streams().iter().any(|known| known == stream);
     match stream {
         Some(stream) if !known(&stream) => Err(ImageError::UnknownStream {
@@ -77,7 +103,7 @@ fn named<'a>(entry: &'a Entry, stream: Option<&str>) -> Result<Source<'a>, Image
                 streams => streams.join(", "),
             },
         }),
-        stream => Ok(Source::Named { entry, stream: stream.map(str::to_owned) }),
+        stream => Ok(Source::Named { entry, stream: stream.map(str::to_owned), release }),
     }
 }
 
@@ -119,7 +145,7 @@ fn digest(text: &str) -> Result<String, ImageError> {
 }
 
 fn unknown(text: &str, catalog: &Catalog) -> ImageError {
-    let name = text.split(':').next().unwrap_or(text);
+    let name = text.split([':', '@']).next().unwrap_or(text);
     let names = catalog.images.iter().map(|entry| entry.name.as_str());
     ImageError::Unknown {
         name: text.to_owned(),
@@ -175,6 +201,18 @@ mod tests {
         assert!(error.to_string().ends_with("it has stable, testing, next"), "{error}");
         let error = parse("debian-local:stable", None).unwrap_err();
         assert!(error.to_string().ends_with("it has none"), "{error}");
+    }
+
+    #[test]
+    fn a_release_follows_the_stream() {
+        assert_eq!(spelling("fedora-coreos@44.2.3.1"), "fedora-coreos:stable@44.2.3.1");
+        assert_eq!(spelling("fedora-coreos:next@44.2.1.0"), "fedora-coreos:next@44.2.1.0");
+        for bad in ["fedora-coreos@", "fedora-coreos@1..2", "fedora-coreos:next@latest"] {
+            let error = parse(bad, None).unwrap_err();
+            assert!(matches!(error, ImageError::BadRelease(_)), "{bad}: {error}");
+        }
+        assert!(matches!(parse("debian-local@1", None), Err(ImageError::NoReleases(_))));
+        assert!(spelling("./fedora-coreos@1").ends_with("/fedora-coreos@1"));
     }
 
     #[test]

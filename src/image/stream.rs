@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::machine::config::Arch;
 
 /// The platform whose images QEMU boots.
-const PLATFORM: &str = "qemu";
+pub const PLATFORM: &str = "qemu";
 
 /// Formats that can be used, the cheapest to decode first.
 const FORMATS: [&str; 8] =
@@ -36,7 +36,7 @@ struct Platform {
 }
 
 #[derive(Debug, Deserialize)]
-struct Format {
+pub struct Format {
     #[serde(default)]
     disk: Option<Artifact>,
 }
@@ -46,6 +46,9 @@ struct Format {
 #[serde(rename_all = "kebab-case")]
 pub struct Artifact {
     pub location: String,
+    /// Where its detached OpenPGP signature is.
+    #[serde(default)]
+    pub signature: Option<String>,
     /// Of the file at `location`.
     pub sha256: String,
     /// Of the disk in it, where it is compressed.
@@ -62,6 +65,8 @@ pub enum StreamError {
     NoArch { arch: &'static str, have: String },
     #[error("it has no {PLATFORM} disk in a known format for {arch}: there is {have}")]
     NoFormat { arch: &'static str, have: String },
+    #[error("it is about {found}, not {asked}")]
+    Other { asked: String, found: String },
     #[error("the location \"{0}\" in it is not https")]
     Location(String),
 }
@@ -69,7 +74,7 @@ pub enum StreamError {
 impl StreamError {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Json(_) | Self::Location(_) => Some(
+            Self::Json(_) | Self::Location(_) | Self::Other { .. } => Some(
                 "Check NSVM_STREAM_URL, or open the URL in a browser: a network's login page may \
                  answer in its place"
                     .to_owned(),
@@ -102,14 +107,19 @@ impl Stream {
             .artifacts
             .get(PLATFORM)
             .ok_or_else(|| none(listed(platform.artifacts.keys())))?;
-        let disk = |name: &&str| platform.formats.get(*name).and_then(|f| f.disk.as_ref());
-        let disk = FORMATS.iter().find_map(disk);
+        let disk = best(&platform.formats);
         let disk = disk.ok_or_else(|| none(listed(platform.formats.keys())))?;
         Ok((&platform.release, disk))
     }
 }
 
-fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
+/// The disk that is cheapest to decode.
+pub fn best(formats: &BTreeMap<String, Format>) -> Option<&Artifact> {
+    FORMATS.iter().find_map(|name| formats.get(*name).and_then(|format| format.disk.as_ref()))
+}
+
+/// Names for a message.
+pub fn listed<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::name::MachineName;
 use super::units::{GiB, MiB};
+use super::verified::Verified;
 
 /// The schema this program writes. Older ones are migrated, newer refused.
 pub const VERSION: u32 = 1;
@@ -45,6 +46,9 @@ pub struct ImagePin {
     pub format: DiskFormat,
     /// Virtual size of the base image in bytes.
     pub virtual_size: u64,
+    /// The checks it passed when it was taken into the cache.
+    #[serde(default = "Verified::unrecorded")]
+    pub verified: Verified,
 }
 
 /// How the bytes of a base image are laid out, as QEMU names it.

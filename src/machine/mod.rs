@@ -6,3 +6,4 @@ pub mod name;
 pub mod paths;
 pub mod status;
 pub mod units;
+pub mod verified;

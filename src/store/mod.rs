@@ -269,6 +269,7 @@ mod tests {
                 sha256: "00".into(),
                 format: DiskFormat::Qcow2,
                 virtual_size: 1,
+                verified: crate::machine::verified::Verified::default(),
             },
             resources: Resources { cpus: 1, disk_size: GiB(10), memory: MiB(512) },
             ssh: SshConfig { username: "core".into(), port: 1, host_key: None },

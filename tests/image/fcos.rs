@@ -15,7 +15,6 @@ fn metadata(server: &Server, packed: &[u8], uncompressed_sha256: &str) -> Value 
         "metal": {"release": "44.1", "formats": {}},
         "qemu": {"release": "44.20260102.3.1", "formats": {"qcow2.xz": {"disk": {
             "location": server.url(DISK),
-            "signature": server.url("/prod/fcos-qemu.x86_64.qcow2.xz.sig"),
             "sha256": digest(packed),
             "uncompressed-sha256": uncompressed_sha256,
         }}}},

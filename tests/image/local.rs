@@ -18,7 +18,9 @@ fn a_file_is_copied_once_and_again_when_it_changed() {
     assert_eq!(fs::read(&first.base).unwrap(), one);
 
     let events = world.events.all().len();
-    assert_eq!(world.prepare(&path, Some(&digest(&one))).unwrap(), first);
+    let again = world.prepare(&path, Some(&digest(&one))).unwrap();
+    assert_eq!(again.base, first.base);
+    assert!(again.pin.verified.sha256 && !first.pin.verified.sha256);
     assert_eq!(world.events.all().len(), events, "nothing was read");
 
     world.file("disk.raw", &two);

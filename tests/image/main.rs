@@ -5,7 +5,12 @@
 
 mod fcos;
 mod local;
+mod releases;
 mod resume;
 mod server;
+#[cfg(feature = "gpg")]
+mod signatures;
+#[cfg(feature = "gpg")]
+mod signed;
 mod url;
 mod world;

@@ -89,10 +89,12 @@ impl World {
         self
     }
 
-    /// Everything in the cache but its index, its (empty) locks and what
+    /// Everything in the cache but its index, its (empty) locks, keys and what
     /// remains of downloads to be continued.
     pub fn images(&self) -> Vec<String> {
-        self.names(|name| !matches!(name, "index" | "locks") && !name.contains(".download"))
+        self.names(|name| {
+            !matches!(name, "index" | "locks" | "keys") && !name.contains(".download")
+        })
     }
 
     /// What remains of downloads to be continued.

@@ -1,6 +1,7 @@
 //! Why a download failed.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -24,6 +25,8 @@ pub enum FetchError {
     Changed { url: Url },
     #[error("\"{url}\" sent more than {limit} bytes, too many for what was asked")]
     TooLong { url: Url, limit: usize },
+    #[error("cannot use the CA certificates in \"{}\": {reason}", .path.display())]
+    Authorities { path: PathBuf, reason: String },
     #[error("cannot prepare for HTTP: {0}")]
     Client(String),
     #[error("interrupted")]
@@ -35,7 +38,7 @@ impl FetchError {
         let text = match self {
             Self::Connect { reason, .. } if reason.contains("certificate") => {
                 "Check the host's clock and its CA certificates (on Debian: apt-get install \
-                 ca-certificates)"
+                 ca-certificates); --cacert FILE adds a private one"
             }
             Self::Stalled { .. } | Self::Cut { .. } => {
                 "Check the network and run the command again: it goes on where it stopped"
@@ -50,6 +53,9 @@ impl FetchError {
             Self::Status { .. } | Self::Changed { .. } => "Run the command again later",
             Self::WebPage { .. } => {
                 "Open any page in a browser: the network may ask for a login first"
+            }
+            Self::Authorities { .. } => {
+                "Give --cacert (or SSL_CERT_FILE) a file of PEM certificates you can read"
             }
             Self::Client(_) => {
                 "Install the host's CA certificates (on Debian: apt-get install ca-certificates)"

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Certificate, Client, Response, StatusCode};
 use tokio::runtime::Runtime;
 use url::{Host, Url};
 
@@ -51,13 +51,20 @@ pub struct Http<'a> {
 }
 
 impl<'a> Http<'a> {
-    /// A client for `url` and whatever it redirects to.
-    pub fn new(url: &Url, patience: Patience, cancel: &'a AtomicBool) -> Result<Self, FetchError> {
+    /// A client for `url` and whatever it redirects to, which trusts these
+    /// `authorities` besides the system's.
+    pub fn new(
+        url: &Url,
+        patience: Patience,
+        authorities: Vec<Certificate>,
+        cancel: &'a AtomicBool,
+    ) -> Result<Self, FetchError> {
         install_crypto();
         let mut builder = Client::builder()
             .user_agent(concat!("nsvm/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
-            .redirect(Policy::custom(redirect));
+            .redirect(Policy::custom(redirect))
+            .tls_certs_merge(authorities);
         if is_loopback(url) {
             builder = builder.no_proxy();
         }

@@ -6,7 +6,11 @@
 mod body;
 mod error;
 mod http;
+mod mirrors;
+mod trust;
 
 pub use body::{Body, Known};
 pub use error::FetchError;
 pub use http::{Http, Patience, is_loopback};
+pub use mirrors::{is_protected, places};
+pub use trust::authorities;

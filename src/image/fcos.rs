@@ -1,0 +1,216 @@
+//! Fedora CoreOS: the newest release of a stream, or one release by name.
+//!
+//! Metadata comes over a protected way; it names the file, its digests, and its
+//! signature, so that the file itself may come from anywhere.
+
+use url::Url;
+
+use super::cache::{Key, Remembered};
+use super::catalog::Keys;
+use super::choices::Pull;
+use super::error::ImageError;
+use super::fetch::{is_protected, places};
+use super::ingest::Expected;
+use super::prepare::Job;
+use super::release::Release;
+use super::remote::{Download, download_from, first_that_answers};
+use super::signature::{self, Published};
+use super::stream::{Artifact, Stream, StreamError};
+
+/// Stream metadata has about 60 KB.
+const METADATA_MAX: usize = 4 << 20;
+
+/// What the catalog says, and what of it is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Fcos<'a> {
+    pub image: &'a str,
+    /// Template of the stream's URL.
+    pub url: &'a str,
+    /// Template of a release's URL.
+    pub release_url: Option<&'a str>,
+    pub keys: Option<&'a Keys>,
+    pub stream: &'a str,
+    pub release: Option<&'a str>,
+}
+
+/// The disk of a release as its metadata describes it.
+struct Described {
+    stream: String,
+    release: String,
+    artifact: Artifact,
+}
+
+/// The release that is wanted: a named one for good, or the newest as of now.
+pub fn image(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<Remembered, ImageError> {
+    let address = address(job, fcos)?;
+    let key = Key::new(&format!("{}-{}-{}", fcos.image, fcos.stream, job.arch.name()), &[&address]);
+    let spelling = spelling(fcos);
+    let (known, cached) = known(job, &key, fcos.keys)?;
+    // A release never changes: once it is here, nobody need be asked.
+    let pull = if fcos.release.is_some() && job.settings.pull == Pull::Newer {
+        Pull::Missing
+    } else {
+        job.settings.pull
+    };
+    match (cached, pull) {
+        (Some(found), Pull::Never | Pull::Missing) => Ok(found),
+        (None, Pull::Never) if known => Err(signature::not_checked(&spelling)),
+        (None, Pull::Never) => Err(ImageError::NotCached(spelling)),
+        (cached, _) => match get(job, fcos, &spelling, &address) {
+            Ok(found) => {
+                job.cache.remember(&key, &found)?;
+                Ok(found)
+            }
+            Err(error) => older(job, cached, error),
+        },
+    }
+}
+
+/// Whether the cache has it, and it if it was checked enough.
+fn known(
+    job: &Job<'_>,
+    key: &Key,
+    keys: Option<&Keys>,
+) -> Result<(bool, Option<Remembered>), ImageError> {
+    let Some(found) = job.cache.recall(key) else { return Ok((false, None)) };
+    let suffices = signature::suffices(job, &found, keys)?;
+    Ok((true, suffices.then_some(found)))
+}
+
+fn spelling(fcos: &Fcos<'_>) -> String {
+    let release = fcos.release.map(|release| format!("@{release}"));
+    format!("{}:{}{}", fcos.image, fcos.stream, release.unwrap_or_default())
+}
+
+/// The URL of the metadata. `NSVM_STREAM_URL` replaces a stream's, and the
+/// beginning of a release's.
+fn address(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<String, ImageError> {
+    let own = job.settings.stream_url.as_deref();
+    let Some(release) = fcos.release else {
+        return Ok(own.map_or_else(|| fcos.url.replace("{stream}", fcos.stream), str::to_owned));
+    };
+    let template = fcos.release_url;
+    let template = template.ok_or_else(|| ImageError::NoReleases(fcos.image.to_owned()))?;
+    let address = template.replace("{stream}", fcos.stream).replace("{release}", release);
+    Ok(match own {
+        Some(own) => rebased(&parse(&address)?, &parse(own)?),
+        None => address,
+    })
+}
+
+/// `address` on the server of `stream_url`: what follows the host, after
+/// whatever comes before `/streams/` there.
+fn rebased(address: &Url, stream_url: &Url) -> String {
+    let before = stream_url.path().rsplit_once("/streams/").map_or("", |(before, _)| before);
+    format!("{}{before}{}", stream_url.origin().ascii_serialization(), address.path())
+}
+
+/// A server that does not answer costs only the newest release.
+fn older(
+    job: &Job<'_>,
+    cached: Option<Remembered>,
+    error: ImageError,
+) -> Result<Remembered, ImageError> {
+    match cached {
+        Some(found) if matches!(error, ImageError::Fetch(_)) => {
+            job.progress.warn(format!("Using the image in the cache: {error}"));
+            Ok(found)
+        }
+        _ => Err(error),
+    }
+}
+
+fn get(
+    job: &Job<'_>,
+    fcos: &Fcos<'_>,
+    spelling: &str,
+    address: &str,
+) -> Result<Remembered, ImageError> {
+    let what = if fcos.release.is_some() { "" } else { "the newest release of " };
+    job.progress.step(format!("Looking up {what}{spelling}"));
+    // Mirrors stand in for the server that the catalog names, for no other.
+    let official = parse(fcos.url)?;
+    let mirrors = &job.settings.mirrors;
+    let url = protected(address)?;
+    let metadata =
+        places(&url, &official, mirrors).into_iter().filter(is_protected).collect::<Vec<_>>();
+    let described = first_that_answers(job, &metadata, |url| describe(job, fcos, url))?;
+    let (artifact, unusable) =
+        (&described.artifact, |source| ImageError::Stream { url: address.to_owned(), source });
+    let location = secure(&artifact.location).map_err(unusable)?;
+    let signature = artifact.signature.as_deref().map(secure).transpose().map_err(unusable)?;
+    let signatures = signature.map(|url| places(&url, &official, mirrors)).unwrap_or_default();
+    let found = download_from(
+        job,
+        &Download {
+            places: places(&location, &official, mirrors),
+            expected: Expected {
+                source_sha256: Some(&artifact.sha256),
+                disk_sha256: artifact.uncompressed_sha256.as_deref(),
+            },
+            published: Published { what: location.as_str(), signatures, keys: fcos.keys },
+        },
+    )?;
+    let (stream, release) = (Some(described.stream), Some(described.release));
+    Ok(Remembered { stream, release, ..found })
+}
+
+fn describe(job: &Job<'_>, fcos: &Fcos<'_>, url: &Url) -> Result<Described, ImageError> {
+    let text = job.http(url)?.text(url, METADATA_MAX)?;
+    let described = match fcos.release {
+        None => Stream::parse(&text).and_then(|found| {
+            let (release, artifact) = found.disk(job.arch)?;
+            let (stream, release) = (found.name().to_owned(), release.to_owned());
+            Ok(Described { stream, release, artifact: artifact.clone() })
+        }),
+        Some(release) => Release::parse(&text).and_then(|found| {
+            let artifact = found.disk(fcos.stream, release, job.arch)?.clone();
+            let (stream, release) = (fcos.stream.to_owned(), release.to_owned());
+            Ok(Described { stream, release, artifact })
+        }),
+    };
+    described.map_err(|source| ImageError::Stream { url: url.to_string(), source })
+}
+
+fn parse(address: &str) -> Result<Url, ImageError> {
+    Url::parse(address)
+        .map_err(|e| ImageError::Url { url: address.to_owned(), reason: e.to_string() })
+}
+
+fn protected(address: &str) -> Result<Url, ImageError> {
+    let reason = "stream metadata comes over https (or http from this host itself)".to_owned();
+    let url = parse(address)?;
+    if is_protected(&url) {
+        return Ok(url);
+    }
+    Err(ImageError::Url { url: address.to_owned(), reason })
+}
+
+/// What metadata names is as protected as the metadata.
+fn secure(location: &str) -> Result<Url, StreamError> {
+    let url = Url::parse(location).ok().filter(is_protected);
+    url.ok_or_else(|| StreamError::Location(location.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_looked_for_where_the_stream_is() {
+        let official = "https://builds.example.org/prod/streams/next/builds/1.2/release.json";
+        let official = Url::parse(official).unwrap();
+        for (own, expected) in [
+            ("http://127.0.0.1:8/streams/stable.json", "http://127.0.0.1:8"),
+            ("https://m.example/fcos/streams/next.json", "https://m.example/fcos"),
+            ("https://m.example/other.json?x", "https://m.example"),
+        ] {
+            let found = rebased(&official, &Url::parse(own).unwrap());
+            assert_eq!(
+                found,
+                format!("{expected}/prod/streams/next/builds/1.2/release.json"),
+                "{own}"
+            );
+        }
+    }
+}
