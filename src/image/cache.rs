@@ -23,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{Access, Lock, write_atomic};
-use crate::machine::config::{DiskFormat, ImagePin};
+use crate::machine::config::{Arch, DiskFormat, ImagePin};
 use crate::machine::verified::Verified;
 
 use super::disk;
@@ -77,6 +77,9 @@ pub struct Remembered {
     pub release: Option<String>,
     #[serde(default = "Verified::unrecorded")]
     pub verified: Verified,
+    /// `None` where the source says nothing of it: a path, a URL.
+    #[serde(default)]
+    pub arch: Option<Arch>,
 }
 
 impl Cache {

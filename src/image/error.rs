@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::machine::config::Arch;
 use crate::machine::units::human_bytes;
 
+use super::catalog::CatalogError;
+use super::checksums::ChecksumError;
 use super::fetch::FetchError;
 use super::recipe::RecipeError;
 use super::signature::SignatureError;
@@ -15,7 +17,7 @@ use super::stream::StreamError;
 pub enum ImageError {
     #[error("there is no image \"{name}\": known are {known}, a path, and a URL with --sha256")]
     Unknown { name: String, known: String, nearest: Option<String> },
-    #[error("the image \"{image}\" has no stream \"{stream}\": it has {known}")]
+    #[error("the image \"{image}\" has no stream or version \"{stream}\": it has {known}")]
     UnknownStream { image: String, stream: String, known: String },
     #[error("\"{0}\" is not a release: those are numbers and dots, as in 44.20260707.3.1")]
     BadRelease(String),
@@ -38,7 +40,7 @@ pub enum ImageError {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot use \"{}\" as an image: it is {found}", .path.display())]
     NotAFile { path: PathBuf, found: &'static str },
-    #[error("\"{what}\" is not what was asked for: its SHA-256 is {found}, expected {expected}")]
+    #[error("\"{what}\" is not what was asked for: its digest is {found}, expected {expected}")]
     Mismatch { what: String, expected: String, found: String },
     #[error("the image \"{what}\" is damaged: {reason}")]
     Damaged { what: String, reason: String },
@@ -55,6 +57,10 @@ pub enum ImageError {
     Fetch(FetchError),
     #[error("cannot use the stream metadata \"{url}\": {source}")]
     Stream { url: String, source: StreamError },
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("cannot use the checksums \"{url}\": {source}")]
+    Checksums { url: String, source: ChecksumError },
     #[error("cannot build \"{image}\": {source}")]
     Recipe { image: String, source: RecipeError },
 
@@ -86,7 +92,10 @@ impl ImageError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Unknown { nearest: Some(nearest), .. } => format!("Try --image {nearest}"),
-            Self::Unknown { name, .. } => format!("For a file of that name write --image ./{name}"),
+            Self::Unknown { name, .. } => format!(
+                "See what there is with `nsvm image search`; for a file of that name write --image \
+                 ./{name}"
+            ),
             Self::NeedsDigest { .. } => {
                 "Add --sha256 with the digest its publisher gives for that file".to_owned()
             }
@@ -107,6 +116,8 @@ impl ImageError {
             Self::NotCached(_) => "Use --pull missing".to_owned(),
             Self::Fetch(e) => return e.hint(),
             Self::Stream { source, .. } => return source.hint(),
+            Self::Catalog(e) => e.hint(),
+            Self::Checksums { source, .. } => source.hint().to_owned(),
             Self::Recipe { source, .. } => return source.hint(),
             Self::Cache { dir, .. } => {
                 format!(

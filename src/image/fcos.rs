@@ -58,6 +58,7 @@ pub fn image(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<Remembered, ImageError> {
         (None, Pull::Never) => Err(ImageError::NotCached(spelling)),
         (cached, _) => match get(job, fcos, &spelling, &address) {
             Ok(found) => {
+                let found = Remembered { source: spelling, arch: Some(job.arch), ..found };
                 job.cache.remember(&key, &found)?;
                 Ok(found)
             }
@@ -146,6 +147,7 @@ fn get(
             places: places(&location, &official, mirrors),
             expected: Expected {
                 source_sha256: Some(&artifact.sha256),
+                source_sha512: None,
                 disk_sha256: artifact.uncompressed_sha256.as_deref(),
             },
             published: Published { what: location.as_str(), signatures, keys: fcos.keys },

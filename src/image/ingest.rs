@@ -9,6 +9,7 @@ use crate::machine::config::DiskFormat;
 use crate::machine::verified::Verified;
 
 use super::cache::{Key, Remembered, publish};
+use super::checked::Checked;
 use super::decode::{self, Compression};
 use super::error::ImageError;
 use super::hashing::Hashing;
@@ -33,7 +34,16 @@ pub struct Incoming<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected<'a> {
     pub source_sha256: Option<&'a str>,
+    /// Some publishers give no other.
+    pub source_sha512: Option<&'a str>,
     pub disk_sha256: Option<&'a str>,
+}
+
+impl<'a> Expected<'a> {
+    /// The digest of the bytes as they come, by which they are remembered.
+    pub fn source(&self) -> &'a str {
+        self.source_sha256.or(self.source_sha512).unwrap_or_default()
+    }
 }
 
 /// Takes everything in. After an error nothing of it is left in the cache.
@@ -74,6 +84,7 @@ fn take_in(
     let mut file = file.map_err(|e| ImageError::cache(job.cache.dir(), e))?;
 
     let claimed = Compression::claimed(last_part(source));
+    let reader = Checked::new(reader, source, expected.source_sha512);
     let mut outer = Hashing::new(Watch::new(reader, *job, source, activity, length));
     let decoder = decode::open(source, claimed, &mut outer).map_err(|e| damaged(e, source))?;
     let mut inner = Hashing::new(decoder);
@@ -134,6 +145,7 @@ fn finish(
         stream: None,
         release: None,
         verified: Verified::default(),
+        arch: None,
     })
 }
 

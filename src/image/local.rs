@@ -39,7 +39,7 @@ pub fn file(job: &Job<'_>, path: &Path, sha256: Option<&str>) -> Result<Remember
             source: &name,
             activity: format!("Copying {}", last_part(&name)),
             length: Some(before.len()),
-            expected: Expected { source_sha256: sha256, disk_sha256: None },
+            expected: Expected { source_sha256: sha256, ..Expected::default() },
         };
         let found = ingest(job, &key, incoming)?;
         unchanged(path, &before)?;

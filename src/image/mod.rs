@@ -5,8 +5,9 @@
 //! choices.rs what users choose         source.rs   what was meant
 //! catalog.rs the names there are
 //! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
-//!   local.rs remote.rs recipe/         fetch/      HTTP; saved.rs keeps half downloads
-//!   fcos.rs release.rs                 signature/  whose word counts; openpgp/ (pure)
+//!   local.rs remote.rs recipe/         checksums.rs lists of digests (pure)
+//!   fcos.rs release.rs cloud.rs        fetch/      HTTP; saved.rs keeps half downloads
+//!                                      signature/  whose word counts; openpgp/ (pure)
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
 //! disk.rs    overlays
@@ -17,7 +18,10 @@
 
 mod cache;
 mod catalog;
+mod checked;
+mod checksums;
 mod choices;
+mod cloud;
 mod decode;
 mod disk;
 mod error;
@@ -40,11 +44,13 @@ mod sparse;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod tracked;
 mod watch;
 mod xz;
 
 pub use cache::Cache;
-pub use catalog::{Catalog, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
+pub use catalog::{Catalog, CatalogError, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
+pub use checksums::ChecksumError;
 pub use choices::{Choices, Pull, Signatures};
 pub use disk::{create_overlay, grow, virtual_size};
 pub use error::ImageError;

@@ -15,7 +15,7 @@ use super::error::ImageError;
 use super::fcos::{self, Fcos};
 use super::fetch::{Http, Patience, authorities};
 use super::source::Source;
-use super::{local, recipe, remote, signature};
+use super::{cloud, local, recipe, remote, signature};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +95,7 @@ pub fn prepare(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Prepared, ImageError> {
-    let known = Catalog::embedded();
-    let images = settings.catalog.iter().chain(&known.images).cloned().collect();
-    let catalog = Catalog { default: known.default.clone(), images };
+    let catalog = Catalog::with(settings.catalog.clone())?;
     let source = Source::parse(wanted.source, wanted.sha256, &catalog)?;
     let job = Job { cache, settings, arch: wanted.arch, progress, cancel };
     if !may_be_signed(&source) {
@@ -136,6 +134,8 @@ fn named(
             let (release_url, keys) = (release_url.as_deref(), keys.as_ref());
             fcos::image(job, &Fcos { image, url, release_url, keys, stream, release })
         }
+        Kind::CloudImage(image) => cloud::image(job, &entry.name, image, stream),
+        Kind::Download { url, sha256 } => cloud::pinned(job, &entry.name, url, sha256),
         Kind::Recipe => recipe::image(job, &entry.name),
     }
 }

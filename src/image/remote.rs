@@ -15,14 +15,21 @@ use super::saved::Saved;
 use super::signature::{self, Checked, Plan, Published};
 use crate::machine::verified::Verified;
 
+/// The kind of the keys by which files are remembered whatever their names.
+const DOWNLOAD: &str = "download";
+
 /// A URL of the user's own, with the digest of the file there.
 pub fn url(job: &Job<'_>, url: &Url, sha256: &str) -> Result<Remembered, ImageError> {
-    download(job, url, Expected { source_sha256: Some(sha256), disk_sha256: None })
+    download(job, url, Expected { source_sha256: Some(sha256), ..Expected::default() })
 }
 
 /// A file whose digest is known. It is remembered by that digest, so the same
 /// file from another server is not downloaded again.
-fn download(job: &Job<'_>, url: &Url, expected: Expected<'_>) -> Result<Remembered, ImageError> {
+pub fn download(
+    job: &Job<'_>,
+    url: &Url,
+    expected: Expected<'_>,
+) -> Result<Remembered, ImageError> {
     let published = Published { what: url.as_str(), ..Published::default() };
     download_from(job, &Download { places: vec![url.clone()], expected, published })
 }
@@ -41,7 +48,7 @@ pub struct Download<'a> {
 /// is asked for now.
 pub fn download_from(job: &Job<'_>, wanted: &Download<'_>) -> Result<Remembered, ImageError> {
     let (expected, published) = (wanted.expected, &wanted.published);
-    let key = Key::new("download", &[expected.source_sha256.unwrap_or_default()]);
+    let key = Key::new(DOWNLOAD, &[expected.source()]);
     let suffices = |found: &Remembered| signature::suffices(job, found, published.keys);
     job.cache.obtain_if(&key, published.what, job, suffices, || {
         if job.settings.pull == Pull::Never {
@@ -54,7 +61,7 @@ pub fn download_from(job: &Job<'_>, wanted: &Download<'_>) -> Result<Remembered,
         let get = |url: &Url| transfer_twice(job, &key, url, expected, &plan);
         let found = first_that_answers(job, &wanted.places, get)?;
         let verified = Verified {
-            sha256: expected.source_sha256.is_some(),
+            sha256: !expected.source().is_empty(),
             disk_sha256: expected.disk_sha256.is_some(),
             signature: plan.outcome(),
         };

@@ -15,6 +15,7 @@ pub enum Source<'a> {
     Empty,
     Named {
         entry: &'a Entry,
+        /// The stream or version as the catalog spells it.
         stream: Option<String>,
         /// `@RELEASE`: a name that is safe in a URL.
         release: Option<String>,
@@ -59,7 +60,7 @@ impl<'a> Source<'a> {
             Self::Empty => "/dev/null".to_owned(),
             Self::Named { entry, stream, release } => {
                 let release = release.as_ref().map(|release| format!("@{release}"));
-                let stream = stream.as_ref().or(entry.streams().first());
+                let stream = stream.as_deref().or_else(|| entry.default_stream());
                 let stream = stream.map(|stream| format!(":{stream}"));
                 format!(
                     "{}{}{}",
@@ -93,18 +94,16 @@ fn named<'a>(
     named_release: Option<&str>,
 ) -> Result<Source<'a>, ImageError> {
     let release = named_release.map(|text| release(entry, text)).transpose()?;
-    let known = |stream: &&str| entry.streams().iter().any(|known| known == stream);
-    match stream {
-        Some(stream) if !known(&stream) => Err(ImageError::UnknownStream {
-            image: entry.name.clone(),
-            stream: stream.to_owned(),
-            known: match entry.streams() {
-                [] => "none".to_owned(),
-                streams => streams.join(", "),
-            },
-        }),
-        stream => Ok(Source::Named { entry, stream: stream.map(str::to_owned), release }),
+    let Some(text) = stream else { return Ok(Source::Named { entry, stream: None, release }) };
+    if let Some(known) = entry.stream(text) {
+        return Ok(Source::Named { entry, stream: Some(known.to_owned()), release });
     }
+    let streams = entry.streams();
+    Err(ImageError::UnknownStream {
+        image: entry.name.clone(),
+        stream: text.to_owned(),
+        known: if streams.is_empty() { "none".to_owned() } else { streams.join(", ") },
+    })
 }
 
 fn from_path<'a>(path: PathBuf, sha256: Option<String>) -> Result<Source<'a>, ImageError> {
@@ -149,7 +148,7 @@ fn unknown(text: &str, catalog: &Catalog) -> ImageError {
     let names = catalog.images.iter().map(|entry| entry.name.as_str());
     ImageError::Unknown {
         name: text.to_owned(),
-        known: catalog.spellings(),
+        known: catalog.names(),
         nearest: nearest(name, names).map(str::to_owned),
     }
 }
@@ -197,6 +196,9 @@ mod tests {
         assert_eq!(spelling("fedora-coreos"), "fedora-coreos:stable");
         assert_eq!(spelling("fedora-coreos:next"), "fedora-coreos:next");
         assert_eq!(spelling("debian-local"), "debian-local");
+        assert_eq!(spelling("debian"), "debian:13");
+        assert_eq!(spelling("debian:bookworm"), "debian:12");
+        assert_eq!(spelling("opensuse:leap"), "opensuse:16.0");
         let error = parse("fedora-coreos:rawhide", None).unwrap_err();
         assert!(error.to_string().ends_with("it has stable, testing, next"), "{error}");
         let error = parse("debian-local:stable", None).unwrap_err();
@@ -259,13 +261,15 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_what_there_is_and_guesses() {
         let hint = |text: &str| parse(text, None).unwrap_err().hint().unwrap();
-        assert_eq!(hint("fedora"), "Try --image fedora-coreos");
+        assert_eq!(hint("fedora-core"), "Try --image fedora-coreos");
         assert_eq!(hint("debian_locl"), "Try --image debian-local");
-        assert_eq!(hint("windows"), "For a file of that name write --image ./windows");
-        assert_eq!(
-            parse("windows", None).unwrap_err().to_string(),
-            "there is no image \"windows\": known are fedora-coreos[:stable|testing|next], \
-             debian-local, a path, and a URL with --sha256"
+        assert_eq!(hint("ubunt:24.04"), "Try --image ubuntu");
+        assert!(hint("windows").contains("--image ./windows"));
+        assert!(hint("windows").contains("`nsvm image search`"));
+        let text = parse("windows", None).unwrap_err().to_string();
+        assert!(
+            text.starts_with("there is no image \"windows\": known are fedora-coreos, debian, ")
         );
+        assert!(text.ends_with("debian-local, a path, and a URL with --sha256"), "{text}");
     }
 }

@@ -70,7 +70,7 @@ impl DiskFormat {
 }
 
 /// CPU architecture, spelled as the kernel and Fedora do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Arch {
     #[serde(rename = "x86_64")]
     X86_64,

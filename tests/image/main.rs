@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+mod cloud;
 mod fcos;
 mod local;
 mod releases;

@@ -106,6 +106,7 @@ fn build(
     let arguments = arguments.iter().flat_map(|(name, path)| [name.as_ref(), path.as_os_str()]);
     script.run(arguments)?.and_then(Ended::success).map_err(failed)?;
     let mut made = adopt(job, &disk, name)?;
+    made.arch = Some(job.arch);
     made.release = Some(files::digest(files)[..12].to_owned());
     Ok(made)
 }
