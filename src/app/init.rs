@@ -68,13 +68,15 @@ pub fn init(
     if context.store.exists(&request.name) {
         return Err(StoreError::Exists(request.name.clone()).into());
     }
-    let prepared = prepare_image(context, &request.image, progress, interrupted)?;
+    let cache = Cache::open(&context.store.dirs().cache)?;
+    let (prepared, claim) = claimed_image(context, &cache, request, progress, interrupted)?;
     check_disk(context, request.disk_size, &prepared, progress)?;
     sweep(context, &request.name)?;
     let made = make(context, request, &prepared, own_ignition, interrupted);
     if made.is_err() {
         sweep(context, &request.name)?;
     }
+    drop(claim);
     made
 }
 
@@ -119,6 +121,27 @@ fn read_ignition(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
         Refusal::new(format!("cannot read the Ignition file \"{}\": {e}", path.display()))
             .hint("Give --ignition-path a file you can read")
     })
+}
+
+/// The image, and what keeps `image rm` from its base until the machine's disk
+/// exists. A base that was removed just before is got again.
+fn claimed_image<'c>(
+    context: &Context,
+    cache: &'c Cache,
+    request: &InitRequest,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> Result<(Prepared, Option<image::Held<'c>>), ImageError> {
+    let overlay = context.store.paths(&request.name).overlay();
+    let attempt = || {
+        let prepared = prepare_image(context, &request.image, progress, interrupted)?;
+        let claim = cache.claim(&prepared.pin, request.name.as_str(), &overlay)?;
+        Ok((prepared, claim))
+    };
+    match attempt() {
+        Err(ImageError::BaseMissing { .. }) => attempt(),
+        done => done,
+    }
 }
 
 /// Gets an image into the cache, unless it is there.

@@ -1,6 +1,7 @@
 //! Use cases: what the verbs do, without parsing or printing.
 
 pub mod context;
+pub mod image;
 pub mod init;
 pub mod inspect;
 pub mod list;

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, what is printed, exit codes, the
 //! environment. Verbs are one file each.
 
+mod ask;
 pub mod environment;
 pub mod image;
 pub mod interrupt;

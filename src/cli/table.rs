@@ -1,4 +1,14 @@
-//! Plain aligned columns.
+//! Plain aligned columns, and times for people.
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
 
 /// Lays out rows under their header, columns separated by two spaces or more.
 pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> String {
@@ -20,6 +30,27 @@ pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> String {
     text
 }
 
+/// `3 hours ago`, as podman words it.
+pub fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
+    const UNITS: [(&str, i64); 5] = [
+        ("month", 30 * 86400),
+        ("week", 7 * 86400),
+        ("day", 86400),
+        ("hour", 3600),
+        ("minute", 60),
+    ];
+    let Some(time) = time else { return "Never".into() };
+    let seconds = (now.as_second() - time.as_second()).max(0);
+    for (unit, length) in UNITS {
+        let count = seconds / length;
+        if count > 0 {
+            let plural = if count == 1 { "" } else { "s" };
+            return format!("{count} {unit}{plural} ago");
+        }
+    }
+    if seconds < 2 { "Less than a second ago".into() } else { format!("{seconds} seconds ago") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +61,17 @@ mod tests {
         assert_eq!(render(Some(&["NAME", "X"]), &rows), "NAME  X\na     long cell\nbbb   c\n");
         assert_eq!(render(Some(&["NAME"]), &[]), "NAME\n");
         assert_eq!(render(None, &[]), "");
+    }
+
+    #[test]
+    fn times_are_told_in_their_largest_unit() {
+        let now = Timestamp::from_second(1_000_000_000).unwrap();
+        let before = |seconds: i64| ago(Timestamp::from_second(1_000_000_000 - seconds).ok(), now);
+        assert_eq!(before(0), "Less than a second ago");
+        assert_eq!(before(59), "59 seconds ago");
+        assert_eq!(before(60), "1 minute ago");
+        assert_eq!(before(7200), "2 hours ago");
+        assert_eq!(before(40 * 86400), "1 month ago");
+        assert_eq!(ago(None, now), "Never");
     }
 }

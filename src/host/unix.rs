@@ -157,6 +157,11 @@ pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
 }
 
+/// Bytes that a file takes on its disk: fewer than its length when it has holes.
+pub fn allocated_bytes(found: &fs::Metadata) -> u64 {
+    MetadataExt::blocks(found) * 512
+}
+
 /// A number that changes when the host boots, and with nothing else.
 pub fn boot_id() -> Option<String> {
     #[cfg(target_os = "linux")]

@@ -10,10 +10,17 @@
 //! <cache>/KEY.work/                        a build's directory, under that lock
 //! <cache>/keys/KEY.pgp                     public keys of publishers; losing them costs a fetch
 //! <cache>/packages/                        packages a build has downloaded
+//! <cache>/users/SHA256/ID.json             a machine's disk that needs this base (users.rs)
+//! <cache>/locks/base-SHA256.lock           held while that base gets a user, or goes (users.rs)
+//! <cache>/imported/NAME.json               a name given by `image import`
 //! ```
 //!
 //! Several machines and several users' programs may share it: a base has the
 //! name of its content, so whoever is second finds it.
+
+mod contents;
+mod left_overs;
+mod users;
 
 use std::fs::{self, File};
 use std::io;
@@ -31,11 +38,9 @@ use super::error::ImageError;
 use super::hashing::digest_of;
 use super::prepare::Job;
 
-/// An unfinished download is worth its space for so long.
-const DOWNLOAD_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Far longer than the write of a small file takes.
-const TEMPORARY_KEPT: Duration = Duration::from_secs(3600);
+pub use contents::{Base, DOWNLOAD, Unfinished};
+pub use left_overs::LeftOver;
+pub use users::{Held, User};
 
 /// How often a waiter asks for a lock, and how soon it notices Ctrl-C.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -222,44 +227,6 @@ impl Cache {
         self.remember(key, &found)?;
         Ok(found)
     }
-
-    /// Removes what killed processes left. Failing to is no reason to stop.
-    fn sweep(&self) {
-        for dir in [&self.dir, &self.dir.join("index")] {
-            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                let (path, name) = (entry.path(), entry.file_name());
-                match left_over(&name.to_string_lossy()) {
-                    Some((key, kept)) if is_older(&path, kept) => self.remove_left_over(&path, key),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Removes it unless its key's lock says that somebody works on it.
-    fn remove_left_over(&self, path: &Path, key: &str) {
-        let lock = (!key.is_empty()).then(|| Lock::try_acquire(&self.lock_path(key)));
-        if matches!(lock, None | Some(Ok(Some(_)))) {
-            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        }
-    }
-}
-
-/// The key of a file that only unfinished work needs (none for a temporary
-/// file of an atomic write), and how long it is worth keeping.
-fn left_over(name: &str) -> Option<(&str, Duration)> {
-    let (key, suffix) = name.split_once('.')?;
-    match suffix {
-        "partial" | "work" => Some((key, Duration::ZERO)),
-        "download" | "download.json" => Some((key, DOWNLOAD_KEPT)),
-        suffix if key.is_empty() && suffix.starts_with("tmp-") => Some((key, TEMPORARY_KEPT)),
-        _ => None,
-    }
-}
-
-fn is_older(path: &Path, age: Duration) -> bool {
-    let modified = fs::metadata(path).and_then(|found| found.modified());
-    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed >= age))
 }
 
 /// Makes a finished file read-only and gives it its final name. A file of that
@@ -281,17 +248,6 @@ pub(super) fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_unfinished_work_is_left_over() {
-        assert_eq!(left_over("recipe-x.work"), Some(("recipe-x", Duration::ZERO)));
-        assert_eq!(left_over("file-1.partial"), Some(("file-1", Duration::ZERO)));
-        assert_eq!(left_over("download-1.download.json"), Some(("download-1", DOWNLOAD_KEPT)));
-        assert_eq!(left_over(".tmp-abc"), Some(("", TEMPORARY_KEPT)));
-        for kept in ["0123.qcow2", "0123.raw", "file-1.json", "locks", "packages", ".hidden"] {
-            assert_eq!(left_over(kept), None, "{kept}");
-        }
-    }
 
     #[test]
     fn keys_differ_by_their_parts() {

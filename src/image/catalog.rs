@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::config::Arch;
 
-pub use check::CatalogError;
+pub use check::{CatalogError, is_name};
 pub use cloud::{CloudImage, Place, Version};
 
 /// Who sets the guest up at its first boot, as the image's maker decided.
@@ -82,6 +82,8 @@ pub enum Kind {
         sha256: BTreeMap<Arch, String>,
     },
     Recipe,
+    /// Put into the cache by `image import`; never in a catalog file.
+    Imported,
 }
 
 /// The OpenPGP keys of a publisher.

@@ -76,6 +76,15 @@ pub enum ImageError {
     #[error("the base image \"{}\" was changed: {reason}", .path.display())]
     BaseChanged { path: PathBuf, reason: String },
 
+    #[error("another nsvm is busy with the base image \"{0}\"")]
+    Busy(String),
+    #[error("cannot name an image \"{name}\": {reason}")]
+    BadName { name: String, reason: String },
+    #[error("there is no image \"{0}\" in the cache")]
+    NotInCache(String),
+    #[error("\"{text}\" means several images in the cache: {}", .digests.join(", "))]
+    Ambiguous { text: String, digests: Vec<String> },
+
     #[error("cannot create the disk \"{}\"", .path.display())]
     Overlay { path: PathBuf, source: io::Error },
     #[error(
@@ -139,6 +148,10 @@ impl ImageError {
                 "Check that \"{}\" is writable and has free space",
                 path.parent().unwrap_or(path).display()
             ),
+            Self::Busy(_) => "Try again when it has ended".to_owned(),
+            Self::BadName { .. } => "Choose another one with --name".to_owned(),
+            Self::NotInCache(_) => "See what is there with `nsvm image list`".to_owned(),
+            Self::Ambiguous { .. } => "Give the digest of the one you mean".to_owned(),
             Self::TooSmall { needed, .. } => {
                 format!("Use --disk-size {} or more", needed.div_ceil(1 << 30))
             }

@@ -29,10 +29,23 @@ pub fn empty(job: &Job<'_>) -> Result<Remembered, ImageError> {
 pub fn file(job: &Job<'_>, path: &Path, sha256: Option<&str>) -> Result<Remembered, ImageError> {
     let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
     let before = fs::metadata(path).map_err(unreadable)?;
-    check(path, &before)?;
     let name = path.display().to_string();
     let key = Key::new("file", &[&name, &identity(&before)]);
-    let mut found = job.cache.obtain(&key, &name, job, || {
+    copied(job, &key, path, sha256)
+}
+
+/// The same, remembered by a key of the caller's.
+pub fn copied(
+    job: &Job<'_>,
+    key: &Key,
+    path: &Path,
+    sha256: Option<&str>,
+) -> Result<Remembered, ImageError> {
+    let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
+    let before = fs::metadata(path).map_err(unreadable)?;
+    check(path, &before)?;
+    let name = path.display().to_string();
+    let mut found = job.cache.obtain(key, &name, job, || {
         let opened = File::open(path).map_err(unreadable)?;
         let incoming = Incoming {
             reader: Box::new(opened),
@@ -41,7 +54,7 @@ pub fn file(job: &Job<'_>, path: &Path, sha256: Option<&str>) -> Result<Remember
             length: Some(before.len()),
             expected: Expected { source_sha256: sha256, ..Expected::default() },
         };
-        let found = ingest(job, &key, incoming)?;
+        let found = ingest(job, key, incoming)?;
         unchanged(path, &before)?;
         Ok(found)
     })?;

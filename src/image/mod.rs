@@ -16,6 +16,7 @@
 //! Nothing unverified ever gets a name that is looked for. Functions here
 //! block and run an async runtime of their own: call them from no async code.
 
+mod audit;
 mod cache;
 mod catalog;
 mod checked;
@@ -28,10 +29,12 @@ mod error;
 mod fcos;
 mod fetch;
 mod hashing;
+mod imported;
 mod ingest;
 mod local;
 #[cfg_attr(not(feature = "gpg"), path = "openpgp/absent.rs")]
 mod openpgp;
+mod pick;
 mod prepare;
 mod qcow2;
 mod recipe;
@@ -48,13 +51,18 @@ mod tracked;
 mod watch;
 mod xz;
 
-pub use cache::Cache;
+pub use audit::audit;
+pub use cache::{Base, Cache, Held, LeftOver, Remembered, Unfinished, User};
 pub use catalog::{Catalog, CatalogError, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
 pub use checksums::ChecksumError;
 pub use choices::{Choices, Pull, Signatures};
 pub use disk::{create_overlay, grow, virtual_size};
 pub use error::ImageError;
 pub use fetch::{FetchError, Patience};
+pub use imported::{
+    Import, catalog as all_names, import, is_imported, name_of, sweep as sweep_imports,
+};
+pub use pick::pick;
 pub use prepare::{Prepared, Settings, Wanted, prepare};
 pub use recipe::RecipeError;
 pub use signature::{SignatureError, Unfit};

@@ -9,13 +9,13 @@ use crate::machine::config::{Arch, ImagePin};
 use crate::machine::event::Progress;
 
 use super::cache::{Cache, Remembered};
-use super::catalog::{Catalog, DEFAULT_USER, Entry, Kind, Provisioner};
+use super::catalog::{DEFAULT_USER, Entry, Kind, Provisioner};
 use super::choices::{Pull, Signatures};
 use super::error::ImageError;
 use super::fcos::{self, Fcos};
 use super::fetch::{Http, Patience, authorities};
 use super::source::Source;
-use super::{cloud, local, recipe, remote, signature};
+use super::{cloud, imported, local, recipe, remote, signature};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ pub fn prepare(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<Prepared, ImageError> {
-    let catalog = Catalog::with(settings.catalog.clone())?;
+    let catalog = imported::catalog(cache, settings)?;
     let source = Source::parse(wanted.source, wanted.sha256, &catalog)?;
     let job = Job { cache, settings, arch: wanted.arch, progress, cancel };
     if !may_be_signed(&source) {
@@ -136,6 +136,7 @@ fn named(
         }
         Kind::CloudImage(image) => cloud::image(job, &entry.name, image, stream),
         Kind::Download { url, sha256 } => cloud::pinned(job, &entry.name, url, sha256),
+        Kind::Imported => imported::image(job, &entry.name),
         Kind::Recipe => recipe::image(job, &entry.name),
     }
 }

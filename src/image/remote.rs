@@ -5,7 +5,7 @@ use std::io::Read;
 
 use url::Url;
 
-use super::cache::{Key, Remembered};
+use super::cache::{DOWNLOAD, Key, Remembered};
 use super::choices::Pull;
 use super::error::ImageError;
 use super::fetch::FetchError;
@@ -14,9 +14,6 @@ use super::prepare::Job;
 use super::saved::Saved;
 use super::signature::{self, Checked, Plan, Published};
 use crate::machine::verified::Verified;
-
-/// The kind of the keys by which files are remembered whatever their names.
-const DOWNLOAD: &str = "download";
 
 /// A URL of the user's own, with the digest of the file there.
 pub fn url(job: &Job<'_>, url: &Url, sha256: &str) -> Result<Remembered, ImageError> {

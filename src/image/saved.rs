@@ -27,11 +27,12 @@ pub struct Saved<'a> {
     url: String,
 }
 
+/// Which file the bytes are of, in a file of its own.
 #[derive(Serialize, Deserialize)]
-struct Note {
-    url: String,
+pub struct Note {
+    pub url: String,
     validator: Option<String>,
-    total: Option<u64>,
+    pub total: Option<u64>,
 }
 
 impl<'a> Saved<'a> {

@@ -134,7 +134,7 @@ fn from_url<'a>(
 }
 
 /// 64 hexadecimal digits, with or without `sha256:` before them.
-fn digest(text: &str) -> Result<String, ImageError> {
+pub fn digest(text: &str) -> Result<String, ImageError> {
     let digits = text.trim().strip_prefix("sha256:").unwrap_or(text.trim());
     if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(digits.to_ascii_lowercase())

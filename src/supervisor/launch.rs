@@ -74,10 +74,15 @@ pub fn launch(
     })
 }
 
-/// The base image: without it the overlay is worthless.
+/// The base image: without it the overlay is worthless. A cache that does not
+/// know of this machine (an older nsvm made it) learns of it.
 pub fn base(context: &Context, config: &MachineConfig) -> Result<PathBuf, Failure> {
+    let overlay = context.store.paths(&config.name).overlay();
     Cache::open(&context.store.dirs().cache)
-        .and_then(|cache| cache.base(&config.image))
+        .and_then(|cache| {
+            drop(cache.claim(&config.image, config.name.as_str(), &overlay)?);
+            cache.base(&config.image)
+        })
         .map_err(|e| failure(&e, e.hint()))
 }
 

@@ -1,7 +1,14 @@
 //! `nsvm image ...`: the cache of base images.
 
+mod import;
+mod inspect;
+mod list;
 pub mod options;
+mod prune;
 mod pull;
+mod rm;
+mod search;
+mod verify;
 
 use clap::{Args, Subcommand};
 
@@ -14,11 +21,26 @@ pub struct ImageArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
     Pull(pull::PullArgs),
+    Inspect(inspect::InspectArgs),
+    Rm(rm::RmArgs),
+    Prune(prune::PruneArgs),
+    Verify(verify::VerifyArgs),
+    Import(import::ImportArgs),
+    Search(search::SearchArgs),
 }
 
 pub fn run(args: ImageArgs) -> anyhow::Result<u8> {
     match args.verb {
+        Verb::List(args) => list::run(&args),
         Verb::Pull(args) => pull::run(args),
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Rm(args) => rm::run(&args),
+        Verb::Prune(args) => prune::run(&args),
+        Verb::Verify(args) => verify::run(&args),
+        Verb::Import(args) => import::run(args),
+        Verb::Search(args) => search::run(&args),
     }
 }

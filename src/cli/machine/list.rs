@@ -1,10 +1,10 @@
 //! `nsvm machine list`
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 
 use crate::app::list::{Listed, list};
-use crate::cli::{environment, report, table};
+use crate::cli::table::{self, Format, ago};
+use crate::cli::{environment, report};
 use crate::machine::units::human_bytes;
 
 /// List the machines
@@ -20,12 +20,6 @@ pub struct ListArgs {
     /// Print only the names
     #[arg(short, long)]
     quiet: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 const HEADER: [&str; 7] = ["NAME", "VM TYPE", "CREATED", "LAST UP", "CPUS", "MEMORY", "DISK SIZE"];
@@ -72,42 +66,4 @@ fn last_up(machine: &Listed, now: Timestamp) -> String {
         return "Currently starting".into();
     }
     ago(machine.times.last_up, now)
-}
-
-/// `3 hours ago`, as podman words it.
-fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
-    const UNITS: [(&str, i64); 5] = [
-        ("month", 30 * 86400),
-        ("week", 7 * 86400),
-        ("day", 86400),
-        ("hour", 3600),
-        ("minute", 60),
-    ];
-    let Some(time) = time else { return "Never".into() };
-    let seconds = (now.as_second() - time.as_second()).max(0);
-    for (unit, length) in UNITS {
-        let count = seconds / length;
-        if count > 0 {
-            let plural = if count == 1 { "" } else { "s" };
-            return format!("{count} {unit}{plural} ago");
-        }
-    }
-    if seconds < 2 { "Less than a second ago".into() } else { format!("{seconds} seconds ago") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_in_their_largest_unit() {
-        let now = Timestamp::from_second(1_000_000_000).unwrap();
-        let before = |seconds: i64| ago(Timestamp::from_second(1_000_000_000 - seconds).ok(), now);
-        assert_eq!(before(0), "Less than a second ago");
-        assert_eq!(before(59), "59 seconds ago");
-        assert_eq!(before(60), "1 minute ago");
-        assert_eq!(before(7200), "2 hours ago");
-        assert_eq!(before(40 * 86400), "1 month ago");
-        assert_eq!(ago(None, now), "Never");
-    }
 }

@@ -1,10 +1,8 @@
 //! `nsvm machine rm`
 
-use std::io::{self, BufRead, Write};
-
 use crate::app::remove::{RemoveRequest, plan, remove};
 use crate::cli::printer::{Printer, Verbosity};
-use crate::cli::{environment, report};
+use crate::cli::{ask, environment, report};
 
 /// Delete a machine and everything of it
 ///
@@ -29,19 +27,10 @@ pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
         for file in files {
             report::note(&file.display().to_string());
         }
-        if !confirmed()? {
+        if !ask::confirmed()? {
             return Ok(0);
         }
     }
     remove(&context, name, request, &Printer::new(Verbosity::Quiet))?;
     Ok(0)
-}
-
-fn confirmed() -> io::Result<bool> {
-    let mut out = io::stderr();
-    write!(out, "\nAre you sure you want to continue? [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -66,7 +66,7 @@ fn kind(entry: &Entry) -> Result<(), String> {
             return Err("has nothing in `streams`".into());
         }
         Kind::FcosStream { .. } => {}
-        Kind::Recipe => {
+        Kind::Recipe | Kind::Imported => {
             return Err("has a kind that only nsvm itself can provide".into());
         }
     }
@@ -105,7 +105,7 @@ pub fn addresses(entry: &Entry) -> Result<Vec<String>, String> {
                 all.push(url);
             }
         }
-        Kind::Recipe => {}
+        Kind::Recipe | Kind::Imported => {}
     }
     Ok(all)
 }

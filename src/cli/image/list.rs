@@ -1,0 +1,94 @@
+//! `nsvm image list`
+
+use jiff::Timestamp;
+
+use crate::app::image::list::{ListedImage, list};
+use crate::cli::table::{self, Format, ago};
+use crate::cli::{environment, report};
+use crate::machine::units::human_bytes;
+
+/// List the base images in the cache
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nsvm image list")]
+pub struct ListArgs {
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print no header
+    #[arg(short, long)]
+    noheading: bool,
+    /// Print only the digests
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const HEADER: [&str; 8] =
+    ["SOURCE", "RELEASE", "ARCH", "DIGEST", "SIZE", "VIRTUAL SIZE", "CREATED", "MACHINES"];
+
+pub fn run(args: &ListArgs) -> anyhow::Result<u8> {
+    let (images, unfinished) = list(&environment::context()?)?;
+    if args.quiet {
+        for image in &images {
+            println!("{}", image.sha256);
+        }
+    } else if args.format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&images)?);
+    } else {
+        let rows: Vec<_> = images.iter().map(|image| row(image, Timestamp::now())).collect();
+        let header = (!args.noheading).then_some(&HEADER[..]);
+        print!("{}", table::render(header, &rows));
+        for download in unfinished {
+            let of = download.total.map(|total| format!(" of {}", human_bytes(total)));
+            report::note(&format!(
+                "Unfinished: {}{} of \"{}\"; the next pull goes on from there",
+                human_bytes(download.done),
+                of.unwrap_or_default(),
+                download.url
+            ));
+        }
+    }
+    Ok(0)
+}
+
+fn row(image: &ListedImage, now: Timestamp) -> Vec<String> {
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    vec![
+        source(&image.names),
+        or_dash(image.release.as_deref()),
+        or_dash(image.arch),
+        image.sha256[..12].to_owned(),
+        human_bytes(image.size),
+        image.virtual_size.map_or_else(|| "damaged".to_owned(), human_bytes),
+        ago(image.created_at, now),
+        image.machines.len().to_string(),
+    ]
+}
+
+/// Its names; of a path or URL only the file.
+fn source(names: &[String]) -> String {
+    let is_address = |name: &str| name.starts_with("http") || name.contains(['/', '\\']);
+    let short = |name: &String| match name.rsplit(['/', '\\']).next() {
+        Some(file) if is_address(name) && !name.starts_with("docker:") && !file.is_empty() => {
+            file.to_owned()
+        }
+        _ => name.clone(),
+    };
+    let names: Vec<String> = names.iter().map(short).collect();
+    if names.is_empty() { "<none>".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sources_are_shown_by_their_file() {
+        let source =
+            |names: &[&str]| source(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(source(&[]), "<none>");
+        assert_eq!(source(&["debian:13", "mine"]), "debian:13, mine");
+        assert_eq!(source(&["https://h/a/b.qcow2.xz"]), "b.qcow2.xz");
+        assert_eq!(source(&["/a/b.qcow2"]), "b.qcow2");
+        assert_eq!(source(&["docker://quay.io/a/b:1"]), "docker://quay.io/a/b:1");
+    }
+}

@@ -1,0 +1,64 @@
+//! `nsvm image search`
+
+use crate::app::image::search::{FoundImage, search};
+use crate::cli::environment;
+use crate::cli::table::{self, Format};
+use crate::image::Provisioner;
+
+/// List what --image knows by name
+///
+/// All of it, or what has the text in its name, summary or versions. The
+/// first version is the one that is meant when none is given.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  nsvm image search debian")]
+pub struct SearchArgs {
+    /// What to look for
+    text: Option<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print no header
+    #[arg(short, long)]
+    noheading: bool,
+}
+
+const HEADER: [&str; 7] =
+    ["NAME", "VERSIONS", "ARCHES", "USER", "PROVISIONER", "CACHED", "SUMMARY"];
+
+pub fn run(args: &SearchArgs) -> anyhow::Result<u8> {
+    let found = search(&environment::context()?, args.text.as_deref())?;
+    if args.format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        let rows: Vec<_> = found.iter().map(row).collect();
+        let header = (!args.noheading).then_some(&HEADER[..]);
+        print!("{}", table::render(header, &rows));
+    }
+    Ok(0)
+}
+
+fn row(image: &FoundImage) -> Vec<String> {
+    let listed = |texts: &[String]| match texts {
+        [] => "-".to_owned(),
+        texts => texts.join(","),
+    };
+    let provisioner = match image.provisioner {
+        Provisioner::Ignition => "ignition",
+        Provisioner::CloudInit => "cloud-init",
+        Provisioner::Auto => "auto",
+    };
+    let cached = if image.versions.is_empty() && !image.cached.is_empty() {
+        "yes".to_owned()
+    } else {
+        listed(&image.cached)
+    };
+    vec![
+        image.name.clone(),
+        listed(&image.versions),
+        image.arches.join(","),
+        image.user.clone(),
+        provisioner.to_owned(),
+        cached,
+        image.summary.clone(),
+    ]
+}
