@@ -29,6 +29,9 @@ const MIN_MEMORY: MiB = MiB(256);
 /// qcow2 and ext4 both end here or soon after.
 const MAX_DISK: GiB = GiB(16 * 1024);
 
+/// An image that is removed twice while it is wanted is so on purpose.
+const ATTEMPTS: u32 = 3;
+
 /// What the user wants, defaults filled in.
 #[derive(Debug, Clone)]
 pub struct InitRequest {
@@ -133,15 +136,15 @@ fn claimed_image<'c>(
     interrupted: &AtomicBool,
 ) -> Result<(Prepared, Option<image::Held<'c>>), ImageError> {
     let overlay = context.store.paths(&request.name).overlay();
-    let attempt = || {
+    let mut lost = String::new();
+    for _ in 0..ATTEMPTS {
         let prepared = prepare_image(context, &request.image, progress, interrupted)?;
-        let claim = cache.claim(&prepared.pin, request.name.as_str(), &overlay)?;
-        Ok((prepared, claim))
-    };
-    match attempt() {
-        Err(ImageError::BaseMissing { .. }) => attempt(),
-        done => done,
+        match cache.claim(&prepared.pin, request.name.as_str(), &overlay) {
+            Err(ImageError::BaseMissing { image, .. }) => lost = image,
+            claim => return Ok((prepared, claim?)),
+        }
     }
+    Err(ImageError::Removed(lost))
 }
 
 /// Gets an image into the cache, unless it is there.

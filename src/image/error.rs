@@ -76,6 +76,8 @@ pub enum ImageError {
     #[error("the base image \"{}\" was changed: {reason}", .path.display())]
     BaseChanged { path: PathBuf, reason: String },
 
+    #[error("the image \"{0}\" was removed from the cache again and again while it was wanted")]
+    Removed(String),
     #[error("another nsvm is busy with the base image \"{0}\"")]
     Busy(String),
     #[error("cannot name an image \"{name}\": {reason}")]
@@ -148,7 +150,7 @@ impl ImageError {
                 "Check that \"{}\" is writable and has free space",
                 path.parent().unwrap_or(path).display()
             ),
-            Self::Busy(_) => "Try again when it has ended".to_owned(),
+            Self::Busy(_) | Self::Removed(_) => "Try again when it has ended".to_owned(),
             Self::BadName { .. } => "Choose another one with --name".to_owned(),
             Self::NotInCache(_) => "See what is there with `nsvm image list`".to_owned(),
             Self::Ambiguous { .. } => "Give the digest of the one you mean".to_owned(),

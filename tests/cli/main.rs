@@ -4,6 +4,7 @@
 mod common;
 
 mod failures;
+mod images;
 
 use common::Home;
 

@@ -66,11 +66,9 @@ fn row(image: &ListedImage, now: Timestamp) -> Vec<String> {
 
 /// Its names; of a path or URL only the file.
 fn source(names: &[String]) -> String {
-    let is_address = |name: &str| name.starts_with("http") || name.contains(['/', '\\']);
+    let is_whole = |name: &str| name == "/dev/null" || name.starts_with("docker:");
     let short = |name: &String| match name.rsplit(['/', '\\']).next() {
-        Some(file) if is_address(name) && !name.starts_with("docker:") && !file.is_empty() => {
-            file.to_owned()
-        }
+        Some(file) if !is_whole(name) && !file.is_empty() => file.to_owned(),
         _ => name.clone(),
     };
     let names: Vec<String> = names.iter().map(short).collect();
@@ -89,6 +87,7 @@ mod tests {
         assert_eq!(source(&["debian:13", "mine"]), "debian:13, mine");
         assert_eq!(source(&["https://h/a/b.qcow2.xz"]), "b.qcow2.xz");
         assert_eq!(source(&["/a/b.qcow2"]), "b.qcow2");
+        assert_eq!(source(&["/dev/null"]), "/dev/null");
         assert_eq!(source(&["docker://quay.io/a/b:1"]), "docker://quay.io/a/b:1");
     }
 }
