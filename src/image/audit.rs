@@ -24,7 +24,8 @@ pub fn audit(
     let name = base.path.display().to_string();
     let mut file = File::open(&base.path).map_err(unreadable)?;
     let settings = Settings::default();
-    let job = Job { cache, settings: &settings, arch: Arch::host(), progress, cancel };
+    let job =
+        Job { cache, settings: &settings, arch: Arch::host(), progress, cancel, bearer: None };
     let activity = format!("Checking {}", base.short());
     let mut hashing = Hashing::new(Watch::new(&file, job, &name, activity, Some(base.length)));
     hashing.drain().map_err(|e| match e.downcast::<ImageError>() {

@@ -15,6 +15,7 @@
 //!                        those who sign it
 //!                        "cloud-image": a file beside a list of checksums (cloud.rs)
 //!                        "download": one file, url and sha256{ARCH}
+//!                        "registry": a disk artifact, reference "HOST/REPOSITORY:TAG"
 //!                        "recipe": built here by the scripts in images/NAME/
 //! ```
 
@@ -80,6 +81,10 @@ pub enum Kind {
     Download {
         url: String,
         sha256: BTreeMap<Arch, String>,
+    },
+    /// What `docker://REFERENCE` means.
+    Registry {
+        reference: String,
     },
     Recipe,
     /// Put into the cache by `image import`; never in a catalog file.
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn pinned_files_may_be_named_too() {
+    fn pinned_files_and_artifacts_may_be_named_too() {
         let digest = "0".repeat(64);
         let file = format!(
             "name = 'a'\nkind = 'download'\nurl = 'http://h/{{arch}}.xz'\narches = ['x86_64']\n\
@@ -277,5 +282,9 @@ mod tests {
         user_entry(&file).unwrap();
         assert!(user_entry(&file.replace(&digest, "12")).is_err());
         assert!(user_entry(&file.replace("['x86_64']", "['aarch64']")).is_err());
+        let artifact = "name = 'a'\nkind = 'registry'\nreference = 'quay.io/x/y:1'\n\
+                        arches = ['x86_64']\nuser = 'u'\nprovisioner = 'ignition'";
+        user_entry(artifact).unwrap();
+        assert!(user_entry(&artifact.replace("quay", "docker://quay")).is_err());
     }
 }

@@ -43,7 +43,8 @@ impl ChecksumError {
 }
 
 impl Published {
-    fn new(text: &str) -> Option<Self> {
+    /// By the number of hexadecimal digits; `None` for anything else.
+    pub fn new(text: &str) -> Option<Self> {
         let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
         match text.len() {
             64 if digits => Some(Self::Sha256(text.to_ascii_lowercase())),

@@ -10,12 +10,15 @@ use super::catalog::CatalogError;
 use super::checksums::ChecksumError;
 use super::fetch::FetchError;
 use super::recipe::RecipeError;
+use super::registry::RegistryError;
 use super::signature::SignatureError;
 use super::stream::StreamError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("there is no image \"{name}\": known are {known}, a path, and a URL with --sha256")]
+    #[error(
+        "there is no image \"{name}\": known are {known}, a path, a URL with --sha256, and docker://"
+    )]
     Unknown { name: String, known: String, nearest: Option<String> },
     #[error("the image \"{image}\" has no stream or version \"{stream}\": it has {known}")]
     UnknownStream { image: String, stream: String, known: String },
@@ -61,6 +64,8 @@ pub enum ImageError {
     Catalog(#[from] CatalogError),
     #[error("cannot use the checksums \"{url}\": {source}")]
     Checksums { url: String, source: ChecksumError },
+    #[error("cannot get \"docker://{reference}\": {source}")]
+    Registry { reference: String, source: RegistryError },
     #[error("cannot build \"{image}\": {source}")]
     Recipe { image: String, source: RecipeError },
 
@@ -129,6 +134,7 @@ impl ImageError {
             Self::Stream { source, .. } => return source.hint(),
             Self::Catalog(e) => e.hint(),
             Self::Checksums { source, .. } => source.hint().to_owned(),
+            Self::Registry { source, .. } => source.hint(),
             Self::Recipe { source, .. } => return source.hint(),
             Self::Cache { dir, .. } => {
                 format!(

@@ -49,7 +49,7 @@ pub fn import(
             _ => "an image of the catalog has it",
         }));
     }
-    let job = Job { cache, settings, arch: import.arch, progress, cancel };
+    let job = Job { cache, settings, arch: import.arch, progress, cancel, bearer: None };
     let sha256 = import.sha256.map(super::source::digest).transpose()?;
     let found = local::copied(&job, &key(&import.name), import.file, sha256.as_deref())?;
     let found = Remembered { source: import.name.clone(), arch: Some(import.arch), ..found };

@@ -6,11 +6,14 @@
 //! catalog.rs the names there are
 //! prepare.rs one source each:          stream.rs   Fedora CoreOS metadata (pure)
 //!   local.rs remote.rs recipe/         checksums.rs lists of digests (pure)
-//!   fcos.rs release.rs cloud.rs        fetch/      HTTP; saved.rs keeps half downloads
+//!   fcos.rs cloud.rs registry/         release.rs the same of one release (pure)
+//!   imported.rs                        tracked.rs  names whose file changes
+//!                                      fetch/      HTTP; saved.rs keeps half downloads
 //!                                      signature/  whose word counts; openpgp/ (pure)
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
-//! disk.rs    overlays
+//! disk.rs    overlays                  pick.rs     which base is meant
+//!                                      audit.rs    is it still what it was
 //! ```
 //!
 //! Nothing unverified ever gets a name that is looked for. Functions here
@@ -38,6 +41,7 @@ mod pick;
 mod prepare;
 mod qcow2;
 mod recipe;
+mod registry;
 mod release;
 mod remote;
 mod saved;
@@ -65,5 +69,6 @@ pub use imported::{
 pub use pick::pick;
 pub use prepare::{Prepared, Settings, Wanted, prepare};
 pub use recipe::RecipeError;
+pub use registry::RegistryError;
 pub use signature::{SignatureError, Unfit};
 pub use stream::StreamError;

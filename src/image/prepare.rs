@@ -15,7 +15,7 @@ use super::error::ImageError;
 use super::fcos::{self, Fcos};
 use super::fetch::{Http, Patience, authorities};
 use super::source::Source;
-use super::{cloud, imported, local, recipe, remote, signature};
+use super::{cloud, imported, local, recipe, registry, remote, signature};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,8 @@ pub struct Prepared {
 /// All that the parts below need to know about this one run.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
+    /// What a registry has given this program for its downloads.
+    pub bearer: Option<&'a str>,
     pub cache: &'a Cache,
     pub settings: &'a Settings,
     pub arch: Arch,
@@ -65,22 +67,23 @@ pub(super) struct Job<'a> {
     pub cancel: &'a AtomicBool,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     /// `Err(Cancelled)` once the user has given up.
     pub fn go_on(&self) -> Result<(), ImageError> {
         if self.cancel.load(Ordering::Relaxed) { Err(ImageError::Cancelled) } else { Ok(()) }
     }
 
     /// A client for `url`, by the user's settings.
-    pub fn http(&self, url: &Url) -> Result<Http<'_>, ImageError> {
+    pub fn http(&self, url: &Url) -> Result<Http<'a>, ImageError> {
         self.http_with(url, self.settings.patience)
     }
 
     /// The same with other `patience`.
-    pub fn http_with(&self, url: &Url, patience: Patience) -> Result<Http<'_>, ImageError> {
+    pub fn http_with(&self, url: &Url, patience: Patience) -> Result<Http<'a>, ImageError> {
         let cacert = self.settings.cacert.as_deref();
         let authorities = cacert.map(authorities).transpose()?.unwrap_or_default();
-        Ok(Http::new(url, patience, authorities, self.cancel)?)
+        let http = Http::new(url, patience, authorities, self.cancel)?;
+        Ok(http.authorized(self.bearer))
     }
 }
 
@@ -97,13 +100,14 @@ pub fn prepare(
 ) -> Result<Prepared, ImageError> {
     let catalog = imported::catalog(cache, settings)?;
     let source = Source::parse(wanted.source, wanted.sha256, &catalog)?;
-    let job = Job { cache, settings, arch: wanted.arch, progress, cancel };
+    let job = Job { cache, settings, arch: wanted.arch, progress, cancel, bearer: None };
     if !may_be_signed(&source) {
         signature::demand_none(&job, wanted.source)?;
     }
     let found = match &source {
         Source::Empty => local::empty(&job)?,
         Source::Path { path, sha256 } => local::file(&job, path, sha256.as_deref())?,
+        Source::Registry { reference } => registry::image(&job, reference)?,
         Source::Url { url, sha256 } => remote::url(&job, url, sha256)?,
         Source::Named { entry, stream, release } => {
             named(&job, entry, stream.as_deref(), release.as_deref())?
@@ -136,6 +140,7 @@ fn named(
         }
         Kind::CloudImage(image) => cloud::image(job, &entry.name, image, stream),
         Kind::Download { url, sha256 } => cloud::pinned(job, &entry.name, url, sha256),
+        Kind::Registry { reference } => registry::image(job, reference),
         Kind::Imported => imported::image(job, &entry.name),
         Kind::Recipe => recipe::image(job, &entry.name),
     }
@@ -144,6 +149,8 @@ fn named(
 fn prepared(job: &Job<'_>, source: &Source<'_>, found: Remembered) -> Prepared {
     let (user, provisioner) = match source {
         Source::Named { entry, .. } => (entry.user.clone(), entry.provisioner),
+        // What podman publishes for its machines is Fedora CoreOS.
+        Source::Registry { .. } => (DEFAULT_USER.to_owned(), Provisioner::Ignition),
         _ => (DEFAULT_USER.to_owned(), Provisioner::Auto),
     };
     let pin = ImagePin {

@@ -8,6 +8,9 @@ use super::catalog::{Catalog, Entry};
 use super::error::ImageError;
 use super::release::is_release;
 
+/// Of disk artifacts in registries, as podman writes it.
+const SCHEME: &str = "docker://";
+
 /// A source that has been understood; nothing was touched yet.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source<'a> {
@@ -25,6 +28,10 @@ pub enum Source<'a> {
         path: PathBuf,
         sha256: Option<String>,
     },
+    /// What follows `docker://`.
+    Registry {
+        reference: String,
+    },
     Url {
         url: Url,
         sha256: String,
@@ -40,6 +47,12 @@ impl<'a> Source<'a> {
         catalog: &'a Catalog,
     ) -> Result<Self, ImageError> {
         let sha256 = sha256.map(digest).transpose()?;
+        if let Some(reference) = text.strip_prefix(SCHEME) {
+            return match sha256 {
+                Some(_) => Err(ImageError::DigestUnused(text.to_owned())),
+                None => Ok(Source::Registry { reference: reference.to_owned() }),
+            };
+        }
         if let Some((scheme, _)) = text.split_once("://") {
             return from_url(text, scheme, sha256);
         }
@@ -70,6 +83,7 @@ impl<'a> Source<'a> {
                 )
             }
             Self::Path { path, .. } => path.display().to_string(),
+            Self::Registry { reference } => format!("{SCHEME}{reference}"),
             Self::Url { url, .. } => url.to_string(),
         }
     }
@@ -129,7 +143,7 @@ fn from_url<'a>(
         }
         ("http" | "https", Some(sha256)) => Ok(Source::Url { url, sha256 }),
         ("http" | "https", None) => Err(ImageError::NeedsDigest { url: text.to_owned() }),
-        _ => Err(refused(format!("\"{scheme}\" is not one of https, http, file"))),
+        _ => Err(refused(format!("\"{scheme}\" is not one of https, http, file, docker"))),
     }
 }
 
@@ -241,10 +255,17 @@ mod tests {
             assert!(matches!(parse(url, None), Err(ImageError::NeedsDigest { .. })));
             assert_eq!(parse(url, Some(DIGEST)).unwrap().spelling(), url);
         }
-        for url in ["ftp://example.org/disk", "http://", "docker://x/y"] {
+        for url in ["ftp://example.org/disk", "http://"] {
             let refused = parse(url, Some(DIGEST));
             assert!(matches!(refused, Err(ImageError::Url { .. })), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn artifacts_of_registries_carry_their_digests() {
+        assert_eq!(spelling("docker://quay.io/a/b:1"), "docker://quay.io/a/b:1");
+        let digested = parse("docker://quay.io/a/b:1", Some(DIGEST));
+        assert!(matches!(digested, Err(ImageError::DigestUnused(_))), "{digested:?}");
     }
 
     #[test]
@@ -270,6 +291,9 @@ mod tests {
         assert!(
             text.starts_with("there is no image \"windows\": known are fedora-coreos, debian, ")
         );
-        assert!(text.ends_with("debian-local, a path, and a URL with --sha256"), "{text}");
+        assert!(
+            text.ends_with("debian-local, a path, a URL with --sha256, and docker://"),
+            "{text}"
+        );
     }
 }

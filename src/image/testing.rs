@@ -22,8 +22,14 @@ pub fn with_job<T>(cancel: &AtomicBool, work: impl FnOnce(Job<'_>) -> T) -> (T, 
     let dir = tempfile::tempdir().unwrap();
     let (cache, settings) = (Cache::open(dir.path()).unwrap(), Settings::default());
     let progress = Recorder::default();
-    let job =
-        Job { cache: &cache, settings: &settings, arch: Arch::X86_64, progress: &progress, cancel };
+    let job = Job {
+        cache: &cache,
+        settings: &settings,
+        arch: Arch::X86_64,
+        progress: &progress,
+        cancel,
+        bearer: None,
+    };
     let result = work(job);
     (result, progress.0.into_inner().unwrap())
 }

@@ -6,6 +6,8 @@
 mod cloud;
 mod fcos;
 mod local;
+#[cfg(feature = "oci")]
+mod registry;
 mod releases;
 mod resume;
 mod server;

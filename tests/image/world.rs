@@ -77,6 +77,14 @@ impl World {
         error
     }
 
+    /// The error of a source, whatever else is in the cache.
+    pub fn refused_only(&self, source: &str) -> ImageError {
+        let before = self.images();
+        let error = self.prepare(source, None).unwrap_err();
+        assert_eq!(self.images(), before, "changed after: {error}");
+        error
+    }
+
     /// The error of a source that may be gone on with later.
     pub fn interrupted(&self, source: &str, sha256: Option<&str>) -> ImageError {
         let error = self.prepare(source, sha256).unwrap_err();

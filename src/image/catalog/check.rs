@@ -66,6 +66,10 @@ fn kind(entry: &Entry) -> Result<(), String> {
             return Err("has nothing in `streams`".into());
         }
         Kind::FcosStream { .. } => {}
+        Kind::Registry { reference } if reference.contains("://") || !reference.contains('/') => {
+            return Err(format!("has no HOST/REPOSITORY:TAG in `reference`: \"{reference}\""));
+        }
+        Kind::Registry { .. } => {}
         Kind::Recipe | Kind::Imported => {
             return Err("has a kind that only nsvm itself can provide".into());
         }
@@ -105,7 +109,7 @@ pub fn addresses(entry: &Entry) -> Result<Vec<String>, String> {
                 all.push(url);
             }
         }
-        Kind::Recipe | Kind::Imported => {}
+        Kind::Registry { .. } | Kind::Recipe | Kind::Imported => {}
     }
     Ok(all)
 }

@@ -65,6 +65,16 @@ impl FetchError {
         Some(text.to_owned())
     }
 
+    /// A connection that failed in a library of its own.
+    pub fn unreachable(url: &Url, error: &reqwest::Error) -> Self {
+        Self::Connect { url: url.clone(), reason: innermost(error) }
+    }
+
+    /// Whether the server wants a token, or another one.
+    pub fn wants_token(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED, .. })
+    }
+
     /// Whether another try may end better.
     pub fn is_passing(&self) -> bool {
         match self {

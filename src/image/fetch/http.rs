@@ -6,7 +6,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, Response, StatusCode};
 use tokio::runtime::Runtime;
@@ -48,6 +48,8 @@ pub struct Http<'a> {
     runtime: Runtime,
     pub(super) patience: Patience,
     cancel: &'a AtomicBool,
+    /// For the first host only: reqwest leaves it out when a redirect leads to another.
+    authorization: Option<HeaderValue>,
 }
 
 impl<'a> Http<'a> {
@@ -71,7 +73,17 @@ impl<'a> Http<'a> {
         let client = builder.build().map_err(|e| FetchError::Client(innermost(&e)))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| FetchError::Client(e.to_string()))?;
-        Ok(Self { client, runtime, patience, cancel })
+        Ok(Self { client, runtime, patience, cancel, authorization: None })
+    }
+
+    /// The same, with a token that a registry gave.
+    pub fn authorized(mut self, bearer: Option<&str>) -> Self {
+        let header = bearer.and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        self.authorization = header.map(|mut header| {
+            header.set_sensitive(true);
+            header
+        });
+        self
     }
 
     /// The file at `url`, to be read as it comes. It begins after what is
@@ -101,7 +113,10 @@ impl<'a> Http<'a> {
     }
 
     /// One request, up to the end of the answer's headers.
-    pub(super) fn get(&self, url: &Url, headers: HeaderMap) -> Result<Response, FetchError> {
+    pub(super) fn get(&self, url: &Url, mut headers: HeaderMap) -> Result<Response, FetchError> {
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
         let request = self.client.get(url.clone()).headers(headers).send();
         let response = self
             .wait(url, request)?
@@ -142,7 +157,7 @@ impl<'a> Http<'a> {
 
     /// Waits for a step of a transfer: until it is done, the server has been
     /// silent for too long, or the user has given up.
-    pub(super) fn wait<F: Future>(&self, url: &Url, step: F) -> Result<F::Output, FetchError> {
+    pub fn wait<F: Future>(&self, url: &Url, step: F) -> Result<F::Output, FetchError> {
         let end = Instant::now() + self.patience.stall;
         self.runtime.block_on(async {
             let mut step = pin!(step);
