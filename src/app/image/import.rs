@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use super::super::Context;
 use super::Images;
+use crate::app::Context;
 use crate::image::{self, DEFAULT_USER, Import, Provisioner, Remembered};
 use crate::machine::config::Arch;
 use crate::machine::event::Progress;

@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::super::Context;
-use super::super::inspect::{PathField, time};
 use super::Images;
 use super::list::created;
 use super::uses::Uses;
+use crate::app::Context;
+use crate::app::inspect::{PathField, time};
 use crate::image::{Base, ImageError, Remembered, User};
+use crate::machine::config::Arch;
 use crate::machine::verified::Verified;
 
 /// Everything about one base image.
@@ -78,7 +79,7 @@ fn source(origin: &Remembered) -> SourceInfo {
         name: origin.source.clone(),
         stream: origin.stream.clone(),
         release: origin.release.clone(),
-        arch: origin.arch.map(|arch| arch.name()),
+        arch: origin.arch.map(Arch::name),
         published_sha256: origin.source_sha256.clone(),
         verified: origin.verified.clone(),
     }

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::Context;
-use super::super::inspect::time;
 use super::Images;
 use super::uses::Uses;
+use crate::app::Context;
+use crate::app::inspect::time;
 use crate::image::{Base, Unfinished};
+use crate::machine::config::Arch;
+use crate::store::StoreError;
 
 /// One base image.
 #[derive(Debug, Clone, Serialize)]
@@ -31,8 +33,17 @@ pub struct ListedImage {
     pub created_at: Option<Timestamp>,
 }
 
-/// Every base image, newest first, and the downloads that are not finished.
-pub fn list(context: &Context) -> anyhow::Result<(Vec<ListedImage>, Vec<Unfinished>)> {
+/// What the cache holds.
+pub struct Listing {
+    /// Newest first.
+    pub images: Vec<ListedImage>,
+    pub unfinished: Vec<Unfinished>,
+    /// Machines that are missing among those of the images.
+    pub unreadable: Vec<StoreError>,
+}
+
+/// Every base image, and the downloads that are not finished.
+pub fn list(context: &Context) -> anyhow::Result<Listing> {
     let images = Images::open(context)?;
     let uses = Uses::read(context)?;
     let mut bases = images.cache.bases()?;
@@ -41,7 +52,9 @@ pub fn list(context: &Context) -> anyhow::Result<(Vec<ListedImage>, Vec<Unfinish
         let users = uses.of(&base.sha256, images.cache.users(&base.sha256));
         describe(base, users.into_iter().map(|user| user.machine).collect())
     });
-    Ok((listed.collect(), images.cache.unfinished()))
+    let listed = listed.collect();
+    let unfinished = images.cache.unfinished();
+    Ok(Listing { images: listed, unfinished, unreadable: uses.unreadable })
 }
 
 fn describe(base: &Base, machines: Vec<String>) -> ListedImage {
@@ -49,7 +62,7 @@ fn describe(base: &Base, machines: Vec<String>) -> ListedImage {
     ListedImage {
         names: base.names().into_iter().map(str::to_owned).collect(),
         release: base.origins.iter().find_map(|origin| origin.release.clone()),
-        arch: base.origins.iter().find_map(|origin| origin.arch).map(|arch| arch.name()),
+        arch: base.origins.iter().find_map(|origin| origin.arch).map(Arch::name),
         sha256: base.sha256.clone(),
         format: base.format.name(),
         size: base.allocated,

@@ -9,9 +9,8 @@ pub mod search;
 mod uses;
 pub mod verify;
 
+use crate::app::Context;
 use crate::image::{self, Base, Cache, Catalog, ImageError, Settings};
-
-use super::Context;
 
 /// The cache of this context, with everything that has a name in it.
 pub struct Images {

@@ -1,9 +1,9 @@
 //! Freeing what the cache holds and nobody needs.
 
-use super::super::Context;
 use super::Images;
 use super::remove::remove_base;
 use super::uses::Uses;
+use crate::app::Context;
 use crate::image::{self, Base, LeftOver};
 use crate::store::StoreError;
 

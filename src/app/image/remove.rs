@@ -1,8 +1,8 @@
 //! Removing a base image that nobody needs.
 
-use super::super::{Context, Refusal};
 use super::Images;
 use super::uses::{Uses, named};
+use crate::app::{Context, Refusal};
 use crate::image::{self, Base};
 
 /// What was done.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::super::Context;
 use super::Images;
+use crate::app::Context;
 use crate::image::{Base, Entry, Provisioner};
 
 /// One name.

@@ -1,7 +1,7 @@
 //! Who needs a base image: the machines of this home by their configs, those of
 //! other homes by what the cache has written down of them.
 
-use super::super::Context;
+use crate::app::Context;
 use crate::fs::is_locked;
 use crate::image::User;
 use crate::machine::config::MachineConfig;

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::super::{Context, Refusal};
 use super::Images;
 use super::uses::{Uses, named};
+use crate::app::{Context, Refusal};
 use crate::image::{self, Base, ImageError, User};
 use crate::machine::event::Progress;
 

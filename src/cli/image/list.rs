@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::app::image::list::{ListedImage, list};
+use crate::app::image::list::{ListedImage, Listing, list};
 use crate::cli::table::{self, Format, ago};
 use crate::cli::{environment, report};
 use crate::machine::units::human_bytes;
@@ -26,7 +26,10 @@ const HEADER: [&str; 8] =
     ["SOURCE", "RELEASE", "ARCH", "DIGEST", "SIZE", "VIRTUAL SIZE", "CREATED", "MACHINES"];
 
 pub fn run(args: &ListArgs) -> anyhow::Result<u8> {
-    let (images, unfinished) = list(&environment::context()?)?;
+    let Listing { images, unfinished, unreadable } = list(&environment::context()?)?;
+    for error in unreadable {
+        report::note(&format!("Warning: {error}"));
+    }
     if args.quiet {
         for image in &images {
             println!("{}", image.sha256);

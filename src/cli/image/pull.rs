@@ -12,7 +12,8 @@ use crate::cli::{environment, interrupt};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm image pull debian-local")]
 pub struct PullArgs {
-    /// A known image, the path of a disk image, or a URL
+    /// A name that `nsvm image search` lists, the path of a disk image, a URL,
+    /// or docker://HOST/REPOSITORY:TAG
     image: String,
     #[command(flatten)]
     options: ImageOptions,

@@ -30,7 +30,8 @@ pub struct InitArgs {
     /// Size of the disk in GiB; it takes space only as it fills
     #[arg(long, value_name = "GiB", default_value_t = 100)]
     disk_size: u64,
-    /// What to boot: a known image, the path of a disk image, or a URL
+    /// What to boot: a name that `nsvm image search` lists, the path of a disk
+    /// image, a URL, or docker://HOST/REPOSITORY:TAG
     /// [default: fedora-coreos:stable]
     #[arg(long)]
     image: Option<String>,

@@ -168,7 +168,7 @@ mod tests {
         let digest = "0a".repeat(32);
         let parsed = |name: String| parse_name(Path::new(&name));
         assert_eq!(parsed(format!("/c/{digest}.raw")), Some((digest.clone(), DiskFormat::Raw)));
-        for other in [format!("{digest}.qcow2.tmp"), format!("{digest}"), "x.qcow2".into()] {
+        for other in [format!("{digest}.qcow2.tmp"), digest.clone(), "x.qcow2".into()] {
             assert_eq!(parsed(other), None);
         }
         assert_eq!(parsed(format!("{}.raw", digest.to_uppercase())), None);

@@ -1,7 +1,7 @@
 //! Talking to a registry: the token for anonymous readers, documents, and where
 //! the disk is.
 
-use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -70,8 +70,7 @@ impl<'a> Registry<'a> {
             connect_timeout: Some(job.settings.patience.connect),
             read_timeout: Some(job.settings.patience.stall),
             user_agent: concat!("nsvm/", env!("CARGO_PKG_VERSION")),
-            // A proxy cannot reach this host's own registry.
-            no_proxy: is_own.then(|| "localhost,127.0.0.0/8,::1".to_owned()),
+            extra_root_certificates: authorities(job)?,
             ..ClientConfig::default()
         };
         let client = Client::try_from(config).map_err(|e| FetchError::Client(e.to_string()))?;
@@ -155,6 +154,20 @@ impl<'a> Registry<'a> {
         };
         self.failed(source)
     }
+}
+
+/// What `--cacert` names, one by one.
+fn authorities(job: &Job<'_>) -> Result<Vec<Certificate>, ImageError> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let Some(path) = &job.settings.cacert else { return Ok(Vec::new()) };
+    let pem = std::fs::read_to_string(path)
+        .map_err(|e| FetchError::Authorities { path: path.clone(), reason: e.to_string() })?;
+    let each = pem.split_inclusive(END).filter(|text| text.contains(END));
+    let each = each.map(|text| Certificate {
+        encoding: CertificateEncoding::Pem,
+        data: text.trim_start().as_bytes().to_vec(),
+    });
+    Ok(each.collect())
 }
 
 /// A digest of one of the two kinds that are checked.
