@@ -32,6 +32,8 @@ pub mod provision;
 #[cfg(feature = "host")]
 pub mod qemu;
 #[cfg(feature = "host")]
+pub mod settings;
+#[cfg(feature = "host")]
 pub mod store;
 
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module below `src/` and its layer.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("fs", 0),
     ("host", 0),
     ("machine", 1),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 16] = [
     ("link", 2),
     ("provision", 2),
     ("qemu", 2),
+    ("settings", 2),
     ("store", 2),
     ("app", 3),
     ("supervisor", 3),

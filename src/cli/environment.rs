@@ -11,23 +11,39 @@ use crate::host;
 use crate::image::Choices;
 use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
+use crate::settings::Settings;
 use crate::store::Store;
 
 /// The surroundings of this run.
 ///
 /// `NSVM_HOME` puts everything below one directory; `NSVM_IMAGE_CACHE` names
 /// the cache of base images; `NSVM_QEMU`, `NSVM_AGENT` and `NSVM_STREAM_URL`
-/// override what would be found.
+/// override what would be found; `NSVM_CONFIG` names the config file.
 pub fn context() -> anyhow::Result<Context> {
     let dirs = dirs()?;
     create_runtime(&dirs)?;
+    let settings = settings(&dirs)?;
     Ok(Context {
         store: Store::new(dirs),
         program: env::current_exe().context("finding this program's own path")?,
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
-        image: Choices { stream_url: text("NSVM_STREAM_URL"), ..Choices::default() },
+        image: image_choices().over(settings.image),
     })
+}
+
+/// The config file: `NSVM_CONFIG`, which must exist, or the usual one.
+fn settings(dirs: &Dirs) -> anyhow::Result<Settings> {
+    Ok(match path("NSVM_CONFIG") {
+        Some(path) => Settings::read(&path, true)?,
+        None => Settings::read(&dirs.settings(), false)?,
+    })
+}
+
+/// What the environment chooses about images.
+fn image_choices() -> Choices {
+    let cert_file = path("SSL_CERT_FILE").filter(|_| !host::tls_reads_ssl_cert_file());
+    Choices { stream_url: text("NSVM_STREAM_URL"), ssl_cert_file: cert_file, ..Choices::default() }
 }
 
 /// The machine that namespace commands run in: named on the command line, or

@@ -7,6 +7,7 @@ use anstream::eprintln as coloured;
 use crate::app::Refusal;
 use crate::image::ImageError;
 use crate::link::LinkError;
+use crate::settings::SettingsError;
 use crate::store::StoreError;
 
 /// Prints `Error: ...` with the chain of causes, then the hint.
@@ -51,6 +52,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<LinkError>() {
             return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<SettingsError>() {
+            return Some(error.hint());
         }
         let io = cause.downcast_ref::<io::Error>()?;
         match io.kind() {

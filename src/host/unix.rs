@@ -232,3 +232,9 @@ fn process_arguments(pid: u32) -> Option<String> {
     let out = Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]).output().ok()?;
     Some(String::from_utf8_lossy(&out.stdout).into_owned())
 }
+
+/// Whether TLS reads `SSL_CERT_FILE` of itself, in place of the system's CA
+/// certificates (crate rustls-native-certs). macOS asks its keychain.
+pub fn tls_reads_ssl_cert_file() -> bool {
+    cfg!(not(target_os = "macos"))
+}

@@ -120,3 +120,8 @@ pub fn close_inherited_files() {}
 pub fn kill_process_with_argument(_: u32, _: &str) -> io::Result<bool> {
     Ok(false)
 }
+
+/// Whether TLS reads `SSL_CERT_FILE` of itself. Windows asks its own store.
+pub fn tls_reads_ssl_cert_file() -> bool {
+    false
+}

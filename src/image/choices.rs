@@ -28,6 +28,9 @@ pub struct Choices {
     /// `NSVM_STREAM_URL`.
     #[serde(skip)]
     pub stream_url: Option<String>,
+    /// `SSL_CERT_FILE`, where TLS does not read it of itself.
+    #[serde(skip)]
+    pub ssl_cert_file: Option<PathBuf>,
 }
 
 /// When to ask a download server whether there is a newer release.
@@ -96,6 +99,7 @@ impl Choices {
             mirrors: self.mirrors.or(lower.mirrors),
             catalog: self.catalog.into_iter().chain(lower.catalog).collect(),
             stream_url: self.stream_url.or(lower.stream_url),
+            ssl_cert_file: self.ssl_cert_file.or(lower.ssl_cert_file),
         }
     }
 
@@ -106,7 +110,7 @@ impl Choices {
             pull: self.pull.unwrap_or_default(),
             signatures: self.signature.unwrap_or_default(),
             keyring: self.keyring,
-            cacert: self.cacert,
+            cacerts: self.cacert.into_iter().chain(self.ssl_cert_file).collect(),
             mirrors: self.mirrors.unwrap_or_default(),
             catalog: self.catalog,
             ..Settings::default()

@@ -37,7 +37,7 @@ pub struct Settings {
     /// Public keys to trust instead of the publisher's.
     pub keyring: Option<PathBuf>,
     /// CA certificates to trust besides the system's.
-    pub cacert: Option<PathBuf>,
+    pub cacerts: Vec<PathBuf>,
     /// URL prefixes to try in place of the publisher's own.
     pub mirrors: Vec<String>,
     /// Images of the user's own.
@@ -80,9 +80,11 @@ impl<'a> Job<'a> {
 
     /// The same with other `patience`.
     pub fn http_with(&self, url: &Url, patience: Patience) -> Result<Http<'a>, ImageError> {
-        let cacert = self.settings.cacert.as_deref();
-        let authorities = cacert.map(authorities).transpose()?.unwrap_or_default();
-        let http = Http::new(url, patience, authorities, self.cancel)?;
+        let mut trusted = Vec::new();
+        for path in &self.settings.cacerts {
+            trusted.extend(authorities(path)?);
+        }
+        let http = Http::new(url, patience, trusted, self.cancel)?;
         Ok(http.authorized(self.bearer))
     }
 }

@@ -1,6 +1,7 @@
 //! Every name nsvm has on disk, once, with its meaning.
 //!
 //! ```text
+//! <config>/nsvm.toml             the user's settings
 //! <config>/machine/NAME.json     machine config (intent)
 //! <config>/machine/NAME.ign      Ignition config handed to the guest
 //! <data>/NAME/                   overlay, keys, history
@@ -43,6 +44,11 @@ impl Dirs {
             cache,
             runtime,
         }
+    }
+
+    /// The user's settings, where `NSVM_CONFIG` names no other file.
+    pub fn settings(&self) -> PathBuf {
+        self.config.join("nsvm.toml")
     }
 
     /// Holds one JSON file a machine.

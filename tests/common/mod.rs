@@ -36,7 +36,8 @@ impl Home {
 
     fn prepare(&self, command: &mut Command) {
         command.env("NSVM_HOME", self.path());
-        for unwanted in ["NSVM_MACHINE", "NSVM_QEMU", "NSVM_STREAM_URL", "NSVM_LOG"] {
+        for unwanted in ["NSVM_MACHINE", "NSVM_QEMU", "NSVM_STREAM_URL", "NSVM_LOG", "NSVM_CONFIG"]
+        {
             command.env_remove(unwanted);
         }
     }

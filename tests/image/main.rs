@@ -6,6 +6,8 @@
 mod cloud;
 mod fcos;
 mod local;
+#[cfg(feature = "gpg")]
+mod mirrors;
 #[cfg(feature = "oci")]
 mod registry;
 mod releases;
@@ -15,5 +17,6 @@ mod server;
 mod signatures;
 #[cfg(feature = "gpg")]
 mod signed;
+mod trust;
 mod url;
 mod world;

@@ -153,6 +153,10 @@ impl Server {
         self.routes.lock().unwrap().insert(path.to_owned(), replies);
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

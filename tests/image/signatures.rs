@@ -110,7 +110,23 @@ fn keys_that_cannot_be_had_warn_or_refuse() {
 }
 
 #[test]
-fn dead_keys_are_refused_and_asked_for_anew() {
+fn keys_whose_server_is_gone_only_warn() {
+    let publisher = Publisher::new();
+    let mut world = publisher.world(auto);
+    let mut entry = serde_json::to_value(&world.settings.catalog[0]).unwrap();
+    entry["keys"]["url"] = "http://127.0.0.1:1/keys.gpg".into();
+    world.settings.catalog = vec![serde_json::from_value(entry).unwrap()];
+    world.settings.signatures = Signatures::Require;
+    let error = refused(&world);
+    assert!(matches!(error, SignatureError::NoKeys { .. }), "{error}");
+    world.settings.signatures = Signatures::Auto;
+    let verified = world.prepare("ours", None).unwrap().pin.verified;
+    assert!(matches!(verified.signature, Signature::Unchecked { .. }));
+    assert!(warnings(&world)[0].contains("cannot reach \"127.0.0.1\""));
+}
+
+#[test]
+fn dead_keys_are_refused() {
     for (signer, expected) in [
         (Signer::new().expired(), Unfit::Expired),
         (Signer::new().revoked(), Unfit::Revoked),

@@ -20,6 +20,8 @@ pub struct Publisher {
     pub server: Server,
     pub signer: Signer,
     pub packed: Vec<u8>,
+    /// Of the stream.
+    pub metadata: serde_json::Value,
 }
 
 impl Publisher {
@@ -43,7 +45,7 @@ impl Publisher {
         server.route(DISK, [Reply::file(&packed)]);
         server.route(SIGNATURE, [Reply::file(&signer.sign(&packed))]);
         server.route(KEYS, [Reply::file(&signer.ring())]);
-        Self { server, signer, packed }
+        Self { server, signer, packed, metadata }
     }
 
     /// A catalog's entry that pins these fingerprints.

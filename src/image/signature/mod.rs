@@ -8,6 +8,7 @@
 
 mod error;
 mod ring;
+#[cfg_attr(not(feature = "gpg"), allow(dead_code))]
 mod running;
 
 use std::time::SystemTime;
@@ -171,5 +172,28 @@ pub fn demand_none(job: &Job<'_>, what: &str) -> Result<(), ImageError> {
     match job.settings.signatures {
         Signatures::Require => Err(refused(what, SignatureError::NotPublished)),
         Signatures::Auto | Signatures::Off => Ok(()),
+    }
+}
+
+#[cfg(all(test, not(feature = "gpg")))]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::image::prepare::Settings;
+    use crate::image::testing::with_job;
+
+    #[test]
+    fn without_openpgp_a_required_signature_is_refused_and_another_warns() {
+        let url = Url::parse("https://images.example/disk.xz.sig").unwrap();
+        let published = Published { what: "disk.xz", signatures: vec![url], keys: None };
+        let (_, events) = with_job(&AtomicBool::new(false), |job| {
+            let settings = Settings { signatures: Signatures::Require, ..Settings::default() };
+            let error = plan(&Job { settings: &settings, ..job }, &published).unwrap_err();
+            assert!(error.to_string().contains("built without OpenPGP"), "{error}");
+            let plan = plan(&job, &published).unwrap();
+            assert!(matches!(plan.outcome(), Signature::Unchecked { .. }));
+        });
+        assert_eq!(events.len(), 1, "{events:?}");
     }
 }
