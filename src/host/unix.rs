@@ -138,8 +138,13 @@ pub fn hide_window(_: &mut Command) {}
 /// Physical memory in bytes.
 #[cfg(target_os = "linux")]
 pub fn memory_bytes() -> Option<u64> {
+    meminfo("MemTotal:")
+}
+
+#[cfg(target_os = "linux")]
+fn meminfo(field: &str) -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = info.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -149,6 +154,20 @@ pub fn memory_bytes() -> Option<u64> {
 pub fn memory_bytes() -> Option<u64> {
     let out = Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
     String::from_utf8(out.stdout).ok()?.trim().parse().ok()
+}
+
+/// Memory in bytes that programs can take without pushing others out (proc(5),
+/// `MemAvailable`).
+#[cfg(target_os = "linux")]
+pub fn memory_available() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+/// Memory in bytes that programs can take: half of all, for a Mac's count of
+/// free pages leaves out what it gives up at once.
+#[cfg(not(target_os = "linux"))]
+pub fn memory_available() -> Option<u64> {
+    memory_bytes().map(|bytes| bytes / 2)
 }
 
 /// Free and total bytes of the file system that holds `path`.

@@ -89,6 +89,11 @@ pub fn memory_bytes() -> Option<u64> {
     None
 }
 
+/// Memory in bytes that programs can take without pushing others out.
+pub fn memory_available() -> Option<u64> {
+    None
+}
+
 /// Free and total bytes of the volume; unknown until it is asked for by
 /// `GetDiskFreeSpaceEx`.
 pub fn disk_space(_: &Path) -> io::Result<(u64, u64)> {

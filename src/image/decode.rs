@@ -1,10 +1,10 @@
 //! Decompression: chosen by what the bytes are, checked against what the name
 //! says.
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, Read};
 
 use super::error::ImageError;
-use super::sparse::fill;
+use super::peek::Peek;
 use super::xz::Xz;
 
 /// Enough for every magic number here.
@@ -47,24 +47,29 @@ impl Compression {
     }
 }
 
+/// What comes out, and what it was in.
+pub struct Decoded<'a> {
+    pub reader: Box<dyn Read + Send + 'a>,
+    pub compression: Option<Compression>,
+}
+
 /// Decodes `from`, which is called `what` and is said to be `claimed`.
 pub fn open<'a>(
     what: &str,
     claimed: Option<Compression>,
-    mut from: impl Read + 'a,
-) -> Result<Box<dyn Read + 'a>, io::Error> {
-    let mut start = vec![0; PEEK];
-    let n = fill(&mut from, &mut start)?;
-    start.truncate(n);
-    let found = Compression::of(&start);
-    refuse(what, claimed, found, &start)?;
-    let whole = BufReader::with_capacity(64 * 1024, Cursor::new(start).chain(from));
-    Ok(match found {
+    from: impl Read + Send + 'a,
+) -> Result<Decoded<'a>, io::Error> {
+    let mut whole = Peek::new(from);
+    let start = whole.peek(PEEK)?;
+    let compression = Compression::of(start);
+    refuse(what, claimed, compression, start)?;
+    let reader: Box<dyn Read + Send + 'a> = match compression {
         None => Box::new(whole),
         Some(Compression::Xz) => Box::new(Xz::new(whole)?),
         Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(whole)?),
         Some(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-    })
+    };
+    Ok(Decoded { reader, compression })
 }
 
 fn refuse(
@@ -74,7 +79,11 @@ fn refuse(
     start: &[u8],
 ) -> Result<(), ImageError> {
     let reason = match (claimed, found) {
-        _ if looks_like_html(start) => "it is a web page".to_owned(),
+        _ if looks_like_html(start) => {
+            let hint = "Open the URL in a browser: the network may ask for a login first";
+            let (what, reason) = (what.to_owned(), "it is a web page".to_owned());
+            return Err(ImageError::Format { what, reason, hint: Some(hint.to_owned()) });
+        }
         (Some(claimed), found) if found != Some(claimed) => {
             format!("its name says {}, its content does not", claimed.name())
         }
@@ -116,7 +125,7 @@ mod tests {
 
     fn decode(claimed: Option<Compression>, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        open("disk", claimed, bytes)?.read_to_end(&mut out)?;
+        open("disk", claimed, bytes)?.reader.read_to_end(&mut out)?;
         Ok(out)
     }
 

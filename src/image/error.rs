@@ -124,7 +124,11 @@ impl ImageError {
                     .to_owned()
             }
             Self::Damaged { .. } => "Get the file again: it may be cut short".to_owned(),
-            Self::Format { hint, .. } => return hint.clone(),
+            Self::Format { hint: Some(hint), .. } => hint.clone(),
+            Self::Format { .. } => {
+                "Give --image a disk in qcow2 or raw format, as it is or packed with xz, zstd or gzip"
+                    .to_owned()
+            }
             Self::Untrusted { what, .. } => {
                 format!("Flatten it first: qemu-img convert -O qcow2 \"{what}\" flat.qcow2")
             }

@@ -1,27 +1,37 @@
 //! One pass from a stream of bytes to a verified base image in the cache:
 //! watch, SHA-256, decode, SHA-256, sparse file, rename.
+//!
+//! ```text
+//! thread "source"   body > watch > sha256
+//! thread "decoder"  xz, zstd, gzip (xz has more threads) > limit
+//! the caller's      sha256 > sparse file
+//! ```
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+use std::thread;
 
 use crate::machine::config::DiskFormat;
 use crate::machine::verified::Verified;
 
+use super::ahead::{self, Ahead};
 use super::cache::{Key, Remembered, publish};
 use super::checked::Checked;
 use super::decode::{self, Compression};
 use super::error::ImageError;
 use super::hashing::Hashing;
+use super::limit::{Limit, UNPACK_YOURSELF};
 use super::prepare::Job;
 use super::qcow2;
 use super::sparse::{self, CopyError};
 use super::watch::Watch;
+use super::xz;
 use crate::host;
 
 /// Bytes on their way in, and what they must turn out to be.
 pub struct Incoming<'a> {
-    pub reader: Box<dyn Read + 'a>,
+    pub reader: Box<dyn Read + Send + 'a>,
     /// The path or URL, for messages.
     pub source: &'a str,
     /// For the screen: "Downloading fedora-coreos.qcow2.xz".
@@ -83,26 +93,53 @@ fn take_in(
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(partial);
     let mut file = file.map_err(|e| ImageError::cache(job.cache.dir(), e))?;
 
-    let claimed = Compression::claimed(last_part(source));
     let reader = Checked::new(reader, source, expected.source_sha512);
-    let mut outer = Hashing::new(Watch::new(reader, *job, source, activity, length));
-    let decoder = decode::open(source, claimed, &mut outer).map_err(|e| damaged(e, source))?;
-    let mut inner = Hashing::new(decoder);
-    let copied = sparse::copy(&mut inner, &mut file);
-    let disk = inner.digest();
-    let total = match copied {
-        Ok(total) => total,
-        Err(CopyError::Read(e)) => return Err(damaged(e, source)),
-        Err(CopyError::Write(e, written)) => {
+    let outer = Hashing::new(Watch::new(reader, *job, source, activity, length));
+    let (outer, unpacked) = thread::scope(|scope| -> Result<_, ImageError> {
+        let (mut bytes, thread) =
+            ahead::spawn(scope, "source", outer).map_err(|e| damaged(e, source))?;
+        let unpacked = unpack(job, source, length, &mut bytes, &mut file);
+        // A decoder need not have asked for the last bytes.
+        let unpacked = unpacked.and_then(|found| {
+            bytes.drain().map_err(CopyError::Read)?;
+            Ok(found)
+        });
+        drop(bytes);
+        Ok((ahead::join(thread), unpacked))
+    })?;
+    let (total, disk) = unpacked.map_err(|failure| match failure {
+        CopyError::Read(e) => damaged(e, source),
+        CopyError::Write(e, written) => {
             let (done, length) = (outer.inner().done(), outer.inner().total());
-            return Err(unwritable(job.cache.dir(), e, needed(written, done, length)));
+            unwritable(job.cache.dir(), e, needed(written, done, length))
         }
-    };
-    outer.drain().map_err(|e| damaged(e, source))?;
+    })?;
     let digests = Digests { source: outer.digest(), disk };
     verify(source, &expected, &digests)?;
     file.set_len(total).map_err(|e| unwritable(job.cache.dir(), e, 0))?;
     finish(job, partial, &file, source, digests)
+}
+
+/// Writes the disk that is in `bytes`; gives its length and digest.
+fn unpack(
+    job: &Job<'_>,
+    source: &str,
+    length: Option<u64>,
+    bytes: &mut Ahead,
+    file: &mut File,
+) -> Result<(u64, String), CopyError> {
+    let claimed = Compression::claimed(last_part(source));
+    let decoded = decode::open(source, claimed, bytes).map_err(CopyError::Read)?;
+    let disk: Box<dyn Read + Send> = match (decoded.compression, length) {
+        (None, Some(_)) => decoded.reader,
+        _ => Box::new(Limit::new(decoded.reader, *job, source).map_err(CopyError::Read)?),
+    };
+    thread::scope(|scope| {
+        let (disk, _) = ahead::spawn(scope, "decoder", disk).map_err(CopyError::Read)?;
+        let mut inner = Hashing::new(disk);
+        let total = sparse::copy(&mut inner, file)?;
+        Ok((total, inner.digest()))
+    })
 }
 
 fn verify(source: &str, expected: &Expected<'_>, found: &Digests) -> Result<(), ImageError> {
@@ -199,9 +236,14 @@ pub fn last_part(source: &str) -> &str {
 /// An error from the reading side: typed where the source failed, else made by
 /// a decoder that did not understand its input.
 fn damaged(error: io::Error, source: &str) -> ImageError {
-    error.downcast::<ImageError>().unwrap_or_else(|error| ImageError::Damaged {
-        what: source.to_owned(),
-        reason: decoder_words(&error),
+    let what = source.to_owned();
+    error.downcast::<ImageError>().unwrap_or_else(|error| {
+        if xz::wants_memory(&error) {
+            let reason = "it needs more than 1 GiB of memory to unpack".to_owned();
+            ImageError::Format { what, reason, hint: Some(UNPACK_YOURSELF.to_owned()) }
+        } else {
+            ImageError::Damaged { what, reason: decoder_words(&error) }
+        }
     })
 }
 

@@ -11,6 +11,8 @@
 //!                                      fetch/      HTTP; saved.rs keeps half downloads
 //!                                      signature/  whose word counts; openpgp/ (pure)
 //! ingest.rs  body > watch > sha256 > decode > sha256 > sparse file > rename
+//!   ahead.rs one thread each for the first three, the decoder, and the rest
+//!   xz.rs    threads by memory      limit.rs    an end to what never ends
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
 //! disk.rs    overlays                  pick.rs     which base is meant
 //!                                      audit.rs    is it still what it was
@@ -19,6 +21,7 @@
 //! Nothing unverified ever gets a name that is looked for. Functions here
 //! block and run an async runtime of their own: call them from no async code.
 
+mod ahead;
 mod audit;
 mod cache;
 mod catalog;
@@ -34,9 +37,11 @@ mod fetch;
 mod hashing;
 mod imported;
 mod ingest;
+mod limit;
 mod local;
 #[cfg_attr(not(feature = "gpg"), path = "openpgp/absent.rs")]
 mod openpgp;
+mod peek;
 mod pick;
 mod prepare;
 mod qcow2;
@@ -54,6 +59,7 @@ mod testing;
 mod tracked;
 mod watch;
 mod xz;
+mod xz_block;
 
 pub use audit::audit;
 pub use cache::{Base, Cache, Held, LeftOver, Remembered, Unfinished, User};

@@ -139,7 +139,12 @@ fn attempt(
     let result = transfer(job, key, url, &saved, expected, plan);
     match &result {
         Err(ImageError::Cancelled) => saved.remove_if_empty(),
-        Err(ImageError::Fetch(e)) if e.is_passing() => saved.remove_if_empty(),
+        // What was kept is checked with the rest: whatever the server said
+        // meanwhile (a login page, say), it may be worth going on with.
+        Err(ImageError::Fetch(e)) if !matches!(e, FetchError::Changed { .. }) => {
+            saved.remove_if_empty();
+        }
+        Err(ImageError::NoSpace { .. }) => saved.remove_if_empty(),
         _ => saved.remove(),
     }
     result.map_err(|error| match error {
@@ -162,7 +167,7 @@ fn transfer(
     plan: &Plan,
 ) -> Result<Remembered, ImageError> {
     let http = job.http(url)?;
-    let (reader, length): (Box<dyn Read>, _) = if let Some(whole) = saved.whole() {
+    let (reader, length): (Box<dyn Read + Send>, _) = if let Some(whole) = saved.whole() {
         (Box::new(whole), saved.known().and_then(|known| known.total))
     } else {
         let body = http.body(url, saved.known())?;

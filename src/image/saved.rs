@@ -16,6 +16,7 @@ use super::error::ImageError;
 use super::fetch::{Body, Known};
 use super::ingest::unwritable;
 use crate::fs::{Access, write_atomic};
+use crate::host;
 
 pub struct Saved<'a> {
     cache: &'a Cache,
@@ -68,9 +69,10 @@ impl<'a> Saved<'a> {
 
     /// The whole file: what was kept, if `body` goes on from there, then what
     /// `body` brings, which is kept too.
-    pub fn with<'r>(&'r self, body: Body<'r>) -> Result<impl Read + 'r, ImageError> {
+    pub fn with<'r>(&'r self, body: Body<'r>) -> Result<impl Read + Send + 'r, ImageError> {
         let failed = |e| unwritable(self.cache.dir(), e, 0);
         let start = body.start();
+        self.check_space(start, body.total())?;
         let note = Note { url: self.url.clone(), validator: body.validator(), total: body.total() };
         let note = serde_json::to_vec(&note).map_err(|e| failed(e.into()))?;
         write_atomic(&self.note_path, &note, Access::Default).map_err(failed)?;
@@ -78,6 +80,22 @@ impl<'a> Saved<'a> {
         to.set_len(start).map_err(failed)?;
         let kept = File::open(&self.path).map_err(failed)?.take(start);
         Ok(kept.chain(Keeping { from: body, to, cache: self.cache }))
+    }
+
+    /// Fails at once where not even the file as it comes can fit.
+    fn check_space(&self, start: u64, total: Option<u64>) -> Result<(), ImageError> {
+        let dir = self.cache.dir();
+        // What a killed program kept beyond `start` is about to be cut off.
+        let stale = fs::metadata(&self.path).map_or(0, |found| found.len().saturating_sub(start));
+        let free = host::disk_space(dir).map_or(u64::MAX, |(free, _)| free.saturating_add(stale));
+        match total.map(|total| total.saturating_sub(start)) {
+            Some(needed) if needed > free => Err(unwritable(
+                dir,
+                io::ErrorKind::StorageFull.into(),
+                needed.saturating_sub(stale),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets all: it is in the cache now, or it was wrong.
