@@ -3,11 +3,19 @@
 
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod cloud;
+mod faults;
 mod fcos;
+mod full_disk;
+mod killed;
 mod local;
 #[cfg(feature = "gpg")]
 mod mirrors;
+mod parallel;
+mod redirects;
 #[cfg(feature = "oci")]
 mod registry;
 mod releases;

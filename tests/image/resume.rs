@@ -2,15 +2,11 @@
 //! the program.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nsvm::image::{Cache, Prepared, Settings, Wanted, prepare};
-use nsvm::machine::config::Arch;
-use nsvm::machine::event::Silent;
+use nsvm::image::Prepared;
 
 use crate::server::{Reply, Server};
 use crate::world::{World, digest, raw_disk};
@@ -104,51 +100,4 @@ fn a_complete_file_is_not_asked_for_again() {
     fs::write(world.cache_dir().join(&world.unfinished()[0]), &disk).unwrap();
     finish(&world, &server, &disk);
     assert_eq!(server.requests(RAW), 1);
-}
-
-/// What a `kill -9` hits: this test binary, running [`victim`] alone.
-fn spawn_victim(url: &str, sha256: &str, cache: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "resume::victim", "--ignored"]);
-    command.env("TEST_URL", url).env("TEST_SHA256", sha256).env("TEST_CACHE", cache);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-#[test]
-#[ignore = "run by killed_at_any_moment in a process of its own"]
-fn victim() {
-    let [Ok(url), Ok(sha256), Ok(cache)] =
-        ["TEST_URL", "TEST_SHA256", "TEST_CACHE"].map(std::env::var)
-    else {
-        return;
-    };
-    let cache = Cache::open(Path::new(&cache)).unwrap();
-    let wanted = Wanted { source: &url, sha256: Some(&sha256), arch: Arch::X86_64 };
-    prepare(&cache, &wanted, &Settings::default(), &Silent, &AtomicBool::new(false)).unwrap();
-}
-
-#[test]
-fn killed_at_any_moment() {
-    const KILLS: usize = 10;
-    let (mut world, server, disk) = (World::new(), Server::start(), raw_disk(1).repeat(16));
-    world.settings.patience.stall = DEADLINE;
-    // About two seconds in all.
-    server.route(RAW, [Reply::file(&disk).etag("one").slowly(8 << 20)]);
-    let (url, sha256) = (server.url(RAW), digest(&disk));
-    for kill in 0..KILLS {
-        let (before, requests) = (kept(&world), server.requests(RAW));
-        let mut child = spawn_victim(&url, &sha256, &world.cache_dir());
-        wait_until(|| server.requests(RAW) > requests);
-        thread::sleep(Duration::from_millis(37 * (kill as u64 * 3 % 10)));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!world.images().contains(&format!("{sha256}.raw")));
-        // Exactly what was missing was asked for, and nothing got lost.
-        assert_eq!(server.seen()[requests].range, Some(before).filter(|&before| before > 0));
-        assert!(kept(&world) >= before);
-    }
-    let before = kept(&world);
-    finish(&world, &server, &disk);
-    assert_eq!(world.images(), [format!("{sha256}.raw")]);
-    assert_eq!(server.seen().last().unwrap().range, Some(before));
 }

@@ -1,4 +1,5 @@
 //! An HTTP server that can be told to misbehave. One request a connection.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -6,6 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 /// What one request is answered with.
 #[derive(Debug, Clone)]
@@ -17,6 +20,20 @@ pub struct Reply {
     fault: Fault,
     /// Bytes a second.
     speed: Option<usize>,
+    framing: Framing,
+}
+
+/// How the length of a body is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// `Content-Length`, as it is.
+    Length,
+    /// `Content-Length`, whatever it is.
+    Lie(usize),
+    /// `Transfer-Encoding: chunked`.
+    Chunks,
+    /// By the end of the connection.
+    Close,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +49,8 @@ impl Reply {
     pub fn file(body: &[u8]) -> Self {
         let body = Arc::new(body.to_vec());
         let (status, headers) = ("200 OK", Vec::new());
-        Self { status, headers, body, ranges: true, fault: Fault::None, speed: None }
+        let (fault, framing) = (Fault::None, Framing::Length);
+        Self { status, headers, body, ranges: true, fault, speed: None, framing }
     }
 
     pub fn status(status: &'static str) -> Self {
@@ -73,10 +91,42 @@ impl Reply {
         Self { speed: Some(bytes_a_second), ..self }
     }
 
+    /// Says that the body has another length than it has.
+    pub fn claiming(self, length: usize) -> Self {
+        Self { framing: Framing::Lie(length), ..self }
+    }
+
+    pub fn chunked(self) -> Self {
+        Self { framing: Framing::Chunks, ..self }
+    }
+
+    /// The body ends where the connection ends.
+    pub fn without_length(self) -> Self {
+        Self { framing: Framing::Close, ..self }
+    }
+
+    fn framing_header(&self, length: usize) -> String {
+        match self.framing {
+            Framing::Length => format!("Content-Length: {length}\r\n"),
+            Framing::Lie(length) => format!("Content-Length: {length}\r\n"),
+            Framing::Chunks => "Transfer-Encoding: chunked\r\n".to_owned(),
+            Framing::Close => String::new(),
+        }
+    }
+
+    fn send_piece(&self, to: &mut impl Write, piece: &[u8]) -> std::io::Result<()> {
+        if self.framing != Framing::Chunks {
+            return to.write_all(piece);
+        }
+        write!(to, "{:x}\r\n", piece.len())?;
+        to.write_all(piece)?;
+        to.write_all(b"\r\n")
+    }
+
     /// Sends the answer; `count` learns of each piece of the body.
     fn send(
         &self,
-        to: &mut TcpStream,
+        to: &mut impl Write,
         range: Option<usize>,
         count: impl Fn(usize),
     ) -> std::io::Result<()> {
@@ -93,13 +143,14 @@ impl Reply {
         for line in &self.headers {
             head.extend([line, "\r\n"]);
         }
-        write!(to, "{head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+        let framing = self.framing_header(body.len());
+        write!(to, "{head}{framing}Connection: close\r\n\r\n")?;
         let sent = match self.fault {
             Fault::None => body.len(),
             Fault::Cut(bytes) | Fault::Stall(bytes) => bytes.min(body.len()),
         };
         for piece in body[..sent].chunks(64 << 10) {
-            to.write_all(piece)?;
+            self.send_piece(to, piece)?;
             count(piece.len());
             if let Some(speed) = self.speed {
                 thread::sleep(Duration::from_secs(1) * 65_536 / u32::try_from(speed).unwrap());
@@ -108,7 +159,10 @@ impl Reply {
         if matches!(self.fault, Fault::Stall(_)) {
             thread::sleep(Duration::from_secs(20));
         }
-        Ok(())
+        if self.framing == Framing::Chunks && self.fault == Fault::None {
+            to.write_all(b"0\r\n\r\n")?;
+        }
+        to.flush()
     }
 }
 
@@ -176,6 +230,8 @@ impl Server {
 
     fn answer(&self, mut stream: TcpStream) {
         let Some((path, range)) = request(&stream) else { return };
+        // What was sent is nearly what was received: tests count it.
+        SockRef::from(&stream).set_send_buffer_size(64 << 10).unwrap();
         let reply = self.next_reply(&path);
         // Recorded before it is sent: the client may be gone first.
         let at = {
@@ -208,4 +264,17 @@ fn request(stream: &TcpStream) -> Option<(String, Option<usize>)> {
         }
     }
     Some((path, range))
+}
+
+impl Reply {
+    /// Reads one request from `stream`, whatever it is, and answers it.
+    pub fn answer_once(&self, stream: &mut (impl std::io::Read + Write)) -> std::io::Result<()> {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            request.push(byte[0]);
+        }
+        self.send(stream, None, |_| ())
+    }
 }
