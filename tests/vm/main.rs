@@ -12,12 +12,24 @@ mod commands;
 mod crashes;
 mod guest;
 mod machine;
+#[path = "../image/server.rs"]
+mod server;
+mod stream;
 mod terminal;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use machine::Machine;
 
+/// One guest at a time has the host's processors.
+fn alone() -> MutexGuard<'static, ()> {
+    static GUESTS: Mutex<()> = Mutex::new(());
+    GUESTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_life_of_a_machine() {
+    let _alone = alone();
     let machine = Machine::init();
     machine.tell("before the first start", machine::before_the_first_start);
     machine.tell("a start survives the death of its command", crashes::start_killed_and_repeated);
