@@ -17,16 +17,16 @@ pub fn load() -> String {
 }
 
 /// CPU, kernel, QEMU, nsvm, date, and how busy the host was at the start.
-pub fn line(settings: &Settings, qemu: &Path, load: &str) -> anyhow::Result<String> {
+pub fn line(settings: &Settings, qemu: Option<&Path>, load: &str) -> anyhow::Result<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cores = std::thread::available_parallelism()?;
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let qemu = qemu.map(version).transpose()?.map_or_else(String::new, |qemu| format!("{qemu}; "));
     Ok(format!(
-        "{}, {cores} cores; Linux {}; {}; {}; {date}; load at start {load}",
+        "{}, {cores} cores; Linux {}; {qemu}{}; {date}; load at start {load}",
         cpu_model(&cpuinfo),
         kernel.trim(),
-        version(qemu)?,
         version(&settings.nsvm)?,
     ))
 }

@@ -6,6 +6,7 @@ mod children;
 mod command;
 mod footprint;
 mod host;
+mod images;
 mod machine;
 mod proc;
 mod report;
@@ -17,7 +18,7 @@ mod stats;
 use std::process::ExitCode;
 
 use machine::Machine;
-use settings::Settings;
+use settings::{Only, Settings};
 use ssh::Ssh;
 
 pub fn main() -> ExitCode {
@@ -37,6 +38,11 @@ fn measure() -> anyhow::Result<()> {
     let settings = Settings::from_environment()?;
     let load = host::load();
     let dir = tempfile::Builder::new().prefix("nsvm-bench-").tempdir()?;
+    if settings.only == Some(Only::Images) {
+        let rows = images::rows(&settings, &dir.path().join("pull"))?;
+        println!("{}\n\n{}", host::line(&settings, None, &load)?, report::table(&rows));
+        return Ok(());
+    }
     let machine = Machine::init(&settings, dir.path().join("home"))?;
 
     let (mut bare, qemu) = start::prepare(&machine, &dir.path().join("bare"))?;
@@ -48,8 +54,10 @@ fn measure() -> anyhow::Result<()> {
     rows.extend(command::rows(&settings, &machine, &ssh)?);
     rows.extend(calls::rows(&settings, &machine)?);
     rows.extend(footprint::rows(&settings, &machine, &ssh)?);
+    machine.stop()?;
+    rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
 
-    println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, &qemu, &load)?);
+    println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, Some(&qemu), &load)?);
     println!("{}", report::table(&rows));
     println!("{}", report::notes(bare.arguments(), bare.silent_boots()));
     Ok(())

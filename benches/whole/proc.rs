@@ -64,7 +64,16 @@ pub fn rss(pid: i32) -> anyhow::Result<u64> {
 
 /// Resident memory in bytes, from the text of /proc/PID/status.
 pub fn rss_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib_of(status, "VmRSS:")
+}
+
+/// The most resident memory there ever was, in bytes, from the same text.
+pub fn peak_of(status: &str) -> Option<u64> {
+    kib_of(status, "VmHWM:")
+}
+
+fn kib_of(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

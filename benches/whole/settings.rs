@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 /// Everything that can be chosen.
 #[derive(Debug)]
@@ -17,6 +17,16 @@ pub struct Settings {
     pub commands: usize,
     /// Runs of each command that only looks.
     pub calls: usize,
+    /// Times that an image is got by each way.
+    pub pulls: usize,
+    /// A part of it all.
+    pub only: Option<Only>,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    Images,
 }
 
 impl Settings {
@@ -33,6 +43,8 @@ impl Settings {
             starts: count("BENCH_STARTS", 5)?,
             commands: count("BENCH_COMMANDS", 40)?,
             calls: count("BENCH_CALLS", 50)?,
+            pulls: count("BENCH_PULLS", 3)?,
+            only: only()?,
         })
     }
 }
@@ -49,6 +61,14 @@ fn beside(nsvm: &Path) -> Option<PathBuf> {
 fn path(variable: &str) -> anyhow::Result<Option<PathBuf>> {
     let value = std::env::var_os(variable).filter(|value| !value.is_empty());
     value.map(|value| Ok(std::path::absolute(value)?)).transpose()
+}
+
+fn only() -> anyhow::Result<Option<Only>> {
+    match std::env::var("BENCH_ONLY").unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "images" => Ok(Some(Only::Images)),
+        other => bail!("BENCH_ONLY={other} is not \"images\""),
+    }
 }
 
 fn count(variable: &str, usual: usize) -> anyhow::Result<usize> {
