@@ -1,9 +1,12 @@
 #!/bin/sh
-# build.sh: makes the guest image "debian-local" out of Debian packages alone.
-# Owns the command line, the checks, the order of the steps and the clean-up.
+# build.sh: makes a guest image out of Debian packages alone. Owns the command
+# line, the checks, the order of the steps and the clean-up.
 #
-#   root.sh -> kernel.sh -> initramfs.sh -> config.sh -> units.sh -> disk.sh
+#   root.sh -> kernel.sh -> config.sh -> units.sh -> provisioner.sh -> initramfs.sh -> disk.sh
 #
+# What differs between the images is in provisioner.{txt,sh,cfg}: packages,
+# configuration, kernel arguments. Those here are debian-local's; another image
+# has its own in place of them (images/NAME/), and shares all else.
 # Needs no mount of the host's and no loop device. Without root it enters a
 # user namespace of its own.
 set -eu
@@ -79,6 +82,7 @@ step root.sh "install packages" "$scratch" "${cache:-$scratch/cache}" "$mirror"
 step kernel.sh "choose kernel modules" "$scratch"
 step config.sh "configure" "$scratch/root"
 step units.sh "choose units" "$scratch/root"
+step provisioner.sh "prepare for the first boot" "$scratch/root"
 step initramfs.sh "make initramfs" "$scratch"
 step disk.sh "make disk" "$scratch" "$out.partial"
 mv "$out.partial" "$out"

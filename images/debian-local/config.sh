@@ -20,8 +20,6 @@ printf '0.0 0 0.0\n0\nUTC\n' | write etc/adjtime
 ln -sf /usr/share/zoneinfo/Etc/UTC "$etc/localtime"
 echo LANG=C.UTF-8 | write etc/default/locale
 echo LANG=C.UTF-8 | write etc/locale.conf
-# written at each boot by the initramfs; a plain file in its place stays
-ln -sf /run/resolv.conf "$etc/resolv.conf"
 
 # A user reaches root without a password by either name of the group.
 chroot "$root" groupadd --system wheel
@@ -75,10 +73,6 @@ EOF
 	echo 'net.ipv4.ping_group_range = 0 2147483647'
 	echo 'net.ipv4.ip_unprivileged_port_start = 0'
 } | write etc/sysctl.d/50-nsvm.conf
-
-# Ignition relabels whenever it thinks it can; the initramfs' stub `setfiles`
-# satisfies it once this file names a policy.
-echo SELINUXTYPE=none | write etc/selinux/config
 
 # What the build left behind.
 rm -rf "$etc/apt/apt.conf.d/99mmdebstrap" "$root/usr/bin/ignition-validate" \

@@ -36,7 +36,7 @@ EOF
 
 # resize: descriptors are reserved for growing up to 2 TiB (in 4 KiB blocks)
 mkdir -p "$work/root/boot/grub"
-cp "$here/grub.cfg" "$work/root/boot/grub/grub.cfg"
+cat "$here/provisioner.cfg" "$here/grub.cfg" >"$work/root/boot/grub/grub.cfg"
 mke2fs -qF -t ext4 -L root -m 0 -e remount-ro -E resize=536870912,root_owner=0:0 -d "$work/root" "$work/root.ext4" ${root_mib}M
 place "$work/root.ext4" $root_at
 

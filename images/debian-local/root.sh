@@ -39,7 +39,7 @@ EOF
 
 mkdir -p "$work/debs" "$cache"
 mmdebstrap --quiet --mode=root --format=directory --variant=essential \
-	--include="$(sed 's/#.*//' "$here/packages.txt" | tr -s ' \n' ,,)" \
+	--include="$(cat "$here/packages.txt" "$here/provisioner.txt" | sed 's/#.*//' | tr -s ' \n' ,,)" \
 	--aptopt="$work/apt.conf" \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/info/*' \

@@ -247,7 +247,7 @@ mod tests {
         let catalog = user_entry(OWN).unwrap();
         assert_eq!(catalog.find("ours").unwrap().stream("new"), Some("2"));
         assert!(catalog.find("debian").is_some());
-        assert!(catalog.names().ends_with("debian-local, ours"), "{}", catalog.names());
+        assert!(catalog.names().ends_with("debian-local-cloud, ours"), "{}", catalog.names());
     }
 
     #[test]

@@ -7,30 +7,33 @@ use crate::image::hashing::digest_of;
 pub type Files = &'static [(&'static str, &'static str)];
 
 macro_rules! embedded {
-    ($directory:literal: $($name:literal)*) => {
-        &[$(($name, include_str!(concat!("../../../images/", $directory, "/", $name)))),*]
+    ($($directory:literal: $($name:literal)*;)*) => {
+        &[$($(($name, include_str!(concat!("../../../images/", $directory, "/", $name)))),*),*]
     };
 }
 
-const DEBIAN_LOCAL: Files = embedded!("debian-local":
-    "build.sh"
-    "config.sh"
-    "disk.sh"
-    "grub.cfg"
-    "host-packages.txt"
-    "init"
-    "initramfs.sh"
-    "kernel.sh"
-    "modules.txt"
-    "packages.txt"
-    "root.sh"
-    "units.sh"
-);
+/// The files that all recipes share, and those that say how the image `$own`
+/// is provisioned.
+macro_rules! provisioned_as {
+    ($own:literal) => {
+        embedded!(
+            "debian-local":
+                "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init"
+                "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
+            $own:
+                "provisioner.cfg" "provisioner.sh" "provisioner.txt";
+        )
+    };
+}
+
+const DEBIAN_LOCAL: Files = provisioned_as!("debian-local");
+const DEBIAN_LOCAL_CLOUD: Files = provisioned_as!("debian-local-cloud");
 
 /// The recipe of an image of the catalog.
 pub fn of(image: &str) -> Option<Files> {
     match image {
         "debian-local" => Some(DEBIAN_LOCAL),
+        "debian-local-cloud" => Some(DEBIAN_LOCAL_CLOUD),
         _ => None,
     }
 }
@@ -46,24 +49,35 @@ pub fn digest(files: Files) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs::{self, DirEntry};
+    use std::io;
     use std::path::Path;
 
     use super::*;
     use crate::image::catalog::{Catalog, Kind};
 
+    /// Names and contents of `images/NAME/`.
+    fn on_disk(image: &str) -> BTreeMap<String, String> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("images").join(image);
+        let read = |found: io::Result<DirEntry>| {
+            let found = found.unwrap();
+            let text = fs::read_to_string(found.path()).unwrap();
+            (found.file_name().into_string().unwrap(), text)
+        };
+        fs::read_dir(dir).unwrap().map(read).collect()
+    }
+
     #[test]
     fn every_recipe_of_the_catalog_is_embedded_whole() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
         for entry in Catalog::embedded().images.iter().filter(|entry| entry.kind == Kind::Recipe) {
-            let files = of(&entry.name).unwrap();
-            let mut names: Vec<String> = std::fs::read_dir(root.join(&entry.name))
-                .unwrap()
-                .map(|found| found.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            let embedded: Vec<&str> = files.iter().map(|&(name, _)| name).collect();
-            assert_eq!(embedded, names, "{}", entry.name);
-            assert!(embedded.contains(&"build.sh"));
+            let mut wanted = on_disk("debian-local");
+            wanted.extend(on_disk(&entry.name));
+            let embedded = of(&entry.name).unwrap().iter();
+            let embedded: BTreeMap<String, String> =
+                embedded.map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+            assert_eq!(embedded, wanted, "{}", entry.name);
+            assert!(embedded.contains_key("build.sh"));
         }
     }
 
