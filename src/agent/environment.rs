@@ -15,6 +15,8 @@ pub struct Login<'a> {
     pub account: &'a Account,
     /// The content of /etc/environment.
     pub system: &'a str,
+    /// What the host passed at this start (`machine-config/guest/environment.sh`).
+    pub host: &'a [u8],
     /// `/run/user/UID`, where it exists.
     pub runtime_dir: Option<String>,
 }
@@ -32,6 +34,9 @@ pub fn variables(login: &Login<'_>, request: &ExecRequest) -> Variables {
     set(b"LANG", b"C.UTF-8");
     for (name, value) in login.system.lines().filter_map(assignment) {
         set(name.as_bytes(), value.as_bytes());
+    }
+    for (name, value) in login.host.split(|&byte| byte == b'\n').filter_map(exact) {
+        set(name, value);
     }
     let account = login.account;
     let name = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
@@ -65,6 +70,12 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     Some((name, quoted('"').or_else(|| quoted('\'')).unwrap_or(value)))
 }
 
+/// A line `NAME=value` whose every byte counts.
+fn exact(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = line.iter().position(|&byte| byte == b'=').filter(|&at| at > 0)?;
+    Some((&line[..at], &line[at + 1..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,12 +92,28 @@ mod tests {
     }
 
     fn lines(system: &str, request: &ExecRequest) -> Vec<String> {
+        with_host(system, b"", request)
+    }
+
+    fn with_host(system: &str, host: &[u8], request: &ExecRequest) -> Vec<String> {
         let account = account();
         let runtime_dir = Some("/run/user/1000".to_owned());
-        let login = Login { account: &account, system, runtime_dir };
+        let login = Login { account: &account, system, host, runtime_dir };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let line = |(name, value)| format!("{}={}", text(name), text(value));
         variables(&login, request).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_hosts_variables_come_byte_for_byte_and_before_the_requests() {
+        let mut request = ExecRequest::default();
+        let bytes = |text: &str| Bytes::from(text.as_bytes().to_vec());
+        request.env = vec![(bytes("no_proxy"), bytes("mine"))];
+        let host = b"HTTP_PROXY=\"http://u:$x=@h\" \nno_proxy=theirs\nUSER=x\n=y\n\n";
+        let all = with_host("HTTP_PROXY=system\n", host, &request);
+        for line in ["HTTP_PROXY=\"http://u:$x=@h\" ", "no_proxy=mine", "USER=core"] {
+            assert!(all.contains(&line.to_owned()), "{line} in {all:?}");
+        }
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn prepare(
     let login = Login {
         account,
         system: &std::fs::read_to_string("/etc/environment").unwrap_or_default(),
+        host: &std::fs::read("/run/nsvm-environment").unwrap_or_default(),
         runtime_dir: Path::new(&runtime_dir).is_dir().then_some(runtime_dir),
     };
     let variables = environment::variables(&login, request);

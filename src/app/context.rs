@@ -21,6 +21,8 @@ pub struct Context {
     pub agent: Option<PathBuf>,
     /// What the environment and the config file choose about images.
     pub image: Choices,
+    /// The proxy variables that guests take over at a start.
+    pub proxies: Vec<(String, String)>,
 }
 
 impl Context {

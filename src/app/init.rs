@@ -4,22 +4,22 @@
 //! crash before that leaves only litter that the next init of the name sweeps.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::provisioning::{Inputs, ProvisionRequest};
 use super::{Context, Refusal};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
 use crate::image::{self, Cache, Catalog, Choices, ImageError, Prepared, Wanted};
-use crate::machine::config::{Arch, MachineConfig, Provisioning, Resources, SshConfig, VERSION};
+use crate::machine::config::{Arch, MachineConfig, Resources, SshConfig, VERSION};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::units::{GiB, MiB, human_bytes};
 use crate::provision::guest::Guest;
-use crate::provision::{ignition, keys};
+use crate::provision::keys;
 use crate::qemu::port::free_port;
 use crate::store::{History, StoreError};
 
@@ -40,8 +40,7 @@ pub struct InitRequest {
     pub memory: MiB,
     pub disk_size: GiB,
     pub image: ImageRequest,
-    /// The user's own Ignition config, handed to the guest byte for byte.
-    pub ignition: Option<PathBuf>,
+    pub provision: ProvisionRequest,
     /// `None`: what the image's catalog entry says.
     pub username: Option<String>,
     pub rootful: bool,
@@ -66,7 +65,8 @@ pub fn init(
     interrupted: &AtomicBool,
 ) -> anyhow::Result<MachineConfig> {
     check_resources(request, host::cpus(), host::memory_bytes())?;
-    let own_ignition = request.ignition.as_ref().map(read_ignition).transpose()?;
+    check_username(request.username.as_deref())?;
+    let inputs = Inputs::read(&request.provision)?;
     let _lock = context.store.lock(&request.name)?;
     if context.store.exists(&request.name) {
         return Err(StoreError::Exists(request.name.clone()).into());
@@ -75,7 +75,7 @@ pub fn init(
     let (prepared, claim) = claimed_image(context, &cache, request, progress, interrupted)?;
     check_disk(context, request.disk_size, &prepared, progress)?;
     sweep(context, &request.name)?;
-    let made = make(context, request, &prepared, own_ignition, interrupted);
+    let made = make(context, request, &prepared, &inputs, interrupted);
     if made.is_err() {
         sweep(context, &request.name)?;
     }
@@ -116,14 +116,27 @@ fn check_resources(
         let text = format!("a disk of {} GiB is not possible", request.disk_size.0);
         return Err(Refusal::new(text).hint(format!("Use --disk-size 1 to {}", MAX_DISK.0)));
     }
+    if request.provision.swap.bytes() >= request.disk_size.bytes() {
+        let text = format!(
+            "{} MiB of swap do not fit on a disk of {} GiB",
+            request.provision.swap.0, request.disk_size.0
+        );
+        return Err(Refusal::new(text).hint("Use a smaller --swap or a larger --disk-size"));
+    }
     Ok(())
 }
 
-fn read_ignition(path: &PathBuf) -> Result<Vec<u8>, Refusal> {
-    fs::read(path).map_err(|e| {
-        Refusal::new(format!("cannot read the Ignition file \"{}\": {e}", path.display()))
-            .hint("Give --ignition-path a file you can read")
-    })
+/// What useradd(8) accepts: it stands in paths and in sudo's files.
+fn check_username(name: Option<&str>) -> Result<(), Refusal> {
+    const MAX: usize = 32;
+    let Some(name) = name else { return Ok(()) };
+    let first = |c: char| c == '_' || c.is_ascii_lowercase();
+    let rest = |c: char| first(c) || c == '-' || c.is_ascii_digit();
+    if name.starts_with(first) && name.chars().all(rest) && name.len() <= MAX {
+        return Ok(());
+    }
+    Err(Refusal::new(format!("\"{name}\" cannot be the name of a user"))
+        .hint("Give --username small letters, digits, - and _, a letter first"))
 }
 
 /// The image, and what keeps `image rm` from its base until the machine's disk
@@ -205,9 +218,10 @@ fn make(
     context: &Context,
     request: &InitRequest,
     prepared: &Prepared,
-    own_ignition: Option<Vec<u8>>,
+    inputs: &Inputs,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<MachineConfig> {
+    let provisioning = inputs.decide(prepared.provisioner)?;
     let paths = context.store.paths(&request.name);
     let dir = paths.data_dir();
     create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
@@ -223,31 +237,30 @@ fn make(
     let host_key = keys::generate(&comment).context("making the host key")?;
     write(&paths.identity(), user_key.private.as_bytes(), Access::Owner)?;
     write(&paths.identity_public(), format!("{}\n", user_key.public).as_bytes(), Access::Default)?;
-    let (provisioning, ignition) = match own_ignition {
-        Some(own) => (Provisioning::Own, own),
-        None => {
-            let guest = Guest {
-                hostname: request.name.as_str(),
-                username: &username,
-                authorized_key: &user_key.public,
-                host_key: &host_key,
-            };
-            (Provisioning::Ignition, ignition::render(&guest).into_bytes())
-        }
+    let guest = Guest {
+        hostname: request.name.as_str(),
+        username: &username,
+        authorized_key: &user_key.public,
+        host_key: &host_key,
+        time_zone: &inputs.time_zone,
+        swap: request.provision.swap,
+        authorities: &inputs.authorities,
     };
-    write(&paths.ignition(), &ignition, Access::Owner)?;
+    let uuid = uuid::Uuid::new_v4().to_string();
+    inputs.write(&paths, provisioning, &guest, &uuid)?;
     let history = History { created: Some(Timestamp::now()), ..History::default() };
     context.store.save_history(&request.name, &history)?;
-    let pinned = (provisioning != Provisioning::Own).then_some(host_key.public);
+    let pinned = provisioning.is_ours().then_some(host_key.public);
     let config = MachineConfig {
         version: VERSION,
         name: request.name.clone(),
-        uuid: uuid::Uuid::new_v4().to_string(),
+        uuid,
         image: prepared.pin.clone(),
         resources: Resources {
             cpus: request.cpus,
             disk_size: request.disk_size,
             memory: request.memory,
+            swap: request.provision.swap,
         },
         ssh: SshConfig {
             username,
@@ -280,7 +293,7 @@ mod tests {
             memory: MiB(memory),
             disk_size: GiB(disk),
             image: ImageRequest { sha256: None, arch: Arch::host(), choices: Choices::default() },
-            ignition: None,
+            provision: ProvisionRequest::default(),
             username: None,
             rootful: false,
         }
@@ -290,6 +303,24 @@ mod tests {
     fn resources_within_the_host_are_accepted() {
         assert_eq!(check_resources(&request(2, 2048, 100), 2, Some(GiB(2).bytes())), Ok(()));
         assert_eq!(check_resources(&request(1, 256, 16384), 2, None), Ok(()));
+    }
+
+    #[test]
+    fn swap_lies_on_the_disk() {
+        let mut big = request(1, 256, 2);
+        big.provision.swap = MiB(2048);
+        let refused = check_resources(&big, 1, None).unwrap_err();
+        assert!(refused.message.contains("2048 MiB of swap"), "{refused}");
+    }
+
+    #[test]
+    fn a_user_is_one_that_a_guest_can_make() {
+        for good in [None, Some("core"), Some("_a-1")] {
+            assert_eq!(check_username(good), Ok(()));
+        }
+        for bad in ["", "1a", "a b", "../a", "A", "a%", &"a".repeat(33)] {
+            assert!(check_username(Some(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

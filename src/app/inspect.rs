@@ -185,7 +185,7 @@ fn describe(
             cpus: config.resources.cpus,
             disk_size: config.resources.disk_size.0,
             memory: config.resources.memory.0,
-            swap: 0,
+            swap: config.resources.swap.0,
         },
         ssh_config: SshInfo {
             identity_path: paths.identity().display().to_string(),

@@ -66,7 +66,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreEr
                 vm_type: "qemu",
                 cpus: config.resources.cpus,
                 memory: config.resources.memory.bytes().to_string(),
-                swap: "0".into(),
+                swap: config.resources.swap.bytes().to_string(),
                 disk_size: config.resources.disk_size.bytes().to_string(),
                 port: ssh_port(config, run.as_ref(), &history),
                 remote_username: config.ssh.username.clone(),

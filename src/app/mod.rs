@@ -6,6 +6,7 @@ pub mod init;
 pub mod inspect;
 pub mod list;
 pub mod logs;
+pub mod provisioning;
 pub mod refusal;
 pub mod remove;
 pub mod run;

@@ -1,6 +1,7 @@
 //! Everything that is read from the environment, in one place.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use crate::host;
 use crate::image::Choices;
 use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
+use crate::machine::proxy;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -29,6 +31,7 @@ pub fn context() -> anyhow::Result<Context> {
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
         image: image_choices().over(settings.image),
+        proxies: proxies(),
     })
 }
 
@@ -60,6 +63,14 @@ pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
 /// A variable that is set to something.
 fn text(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
+/// Guests reach this host's loopback at another address.
+fn proxies() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    proxy::for_guest(env::vars_os().filter_map(text))
 }
 
 /// An absolute path from a variable that is set to something.

@@ -113,7 +113,14 @@ pub struct Resources {
     pub disk_size: GiB,
     #[serde(rename = "Memory")]
     pub memory: MiB,
+    /// Made at the first boot; zero is none.
+    #[serde(rename = "Swap", default)]
+    pub swap: MiB,
 }
+
+/// The guest's network card, which cloud-init is told about: QEMU's own choice
+/// for a VM's first card, so it never changes under a machine.
+pub const GUEST_MAC: &str = "52:54:00:12:34:56";
 
 /// How the guest is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,12 +137,51 @@ pub struct SshConfig {
 
 /// Who provisions the guest at its first boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Provisioning {
     /// Ignition, rendered by nsvm.
     Ignition,
+    /// cloud-init, by a seed disk.
+    CloudInit,
+    /// Whichever of the two is in the image.
+    Either,
     /// The user's own Ignition file: nothing of ours is in the guest.
     Own,
     /// Nobody.
     None,
+}
+
+impl Provisioning {
+    /// Whether the guest is given an Ignition config.
+    pub const fn by_ignition(self) -> bool {
+        matches!(self, Self::Ignition | Self::Either | Self::Own)
+    }
+
+    /// Whether the guest is given a seed for cloud-init.
+    pub const fn by_cloud_init(self) -> bool {
+        matches!(self, Self::CloudInit | Self::Either)
+    }
+
+    /// Whether the guest has our user, key and host key.
+    pub const fn is_ours(self) -> bool {
+        matches!(self, Self::Ignition | Self::CloudInit | Self::Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_without_swap_has_none() {
+        let old = r#"{ "CPUs": 2, "DiskSize": 12, "Memory": 1024 }"#;
+        assert_eq!(serde_json::from_str::<Resources>(old).unwrap().swap, MiB(0));
+    }
+
+    #[test]
+    fn provisioning_is_spelled_as_on_the_command_line() {
+        let spelled = |p: Provisioning| serde_json::to_string(&p).unwrap();
+        assert_eq!(spelled(Provisioning::CloudInit), "\"cloud-init\"");
+        assert_eq!(spelled(Provisioning::Own), "\"own\"");
+    }
 }

@@ -4,6 +4,7 @@ pub mod config;
 pub mod event;
 pub mod name;
 pub mod paths;
+pub mod proxy;
 pub mod status;
 pub mod units;
 pub mod verified;

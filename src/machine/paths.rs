@@ -4,7 +4,7 @@
 //! <config>/nsvm.toml             the user's settings
 //! <config>/machine/NAME.json     machine config (intent)
 //! <config>/machine/NAME.ign      Ignition config handed to the guest
-//! <data>/NAME/                   overlay, keys, history
+//! <data>/NAME/                   overlay, seed, keys, history
 //! <state>/NAME/                  serial console and supervisor log
 //! <state>/locks/                 kernel-held locks
 //! <runtime>/NAME/                runtime record and sockets of this run
@@ -110,6 +110,11 @@ impl MachinePaths {
         self.data_dir().join("disk.qcow2")
     }
 
+    /// The disk that cloud-init reads its files from.
+    pub fn seed(&self) -> PathBuf {
+        self.data_dir().join("seed.img")
+    }
+
     /// Private half of the user key, mode 0600; also what `ssh -i` takes.
     pub fn identity(&self) -> PathBuf {
         self.data_dir().join("id_ed25519")
@@ -164,6 +169,11 @@ impl MachinePaths {
     /// Facts of this run: disposable.
     pub fn run_record(&self) -> PathBuf {
         self.runtime_dir().join("run.json")
+    }
+
+    /// What of the host's environment the guest gets in this run.
+    pub fn environment(&self) -> PathBuf {
+        self.runtime_dir().join("environment")
     }
 
     /// Where the supervisor answers the CLI.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Memory in MiB (2^20 bytes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MiB(pub u64);
 

@@ -1,6 +1,12 @@
 //! What every guest gets, whoever provisions it: the one description.
+//!
+//! What Ignition and cloud-init each have words of their own for (accounts,
+//! host key, host name, time zone) stands in [`Guest`]; everything else is
+//! files and units, so that both do the same. The texts are in
+//! `machine-config/guest/`.
 
 use super::keys::KeyPair;
+use crate::machine::units::MiB;
 
 /// A guest as it shall be after its first boot.
 pub struct Guest<'a> {
@@ -9,6 +15,12 @@ pub struct Guest<'a> {
     /// The machine's own key of its user, `ssh-ed25519 AAAA...`.
     pub authorized_key: &'a str,
     pub host_key: &'a KeyPair,
+    /// A name of the tz database.
+    pub time_zone: &'a str,
+    /// None when zero.
+    pub swap: MiB,
+    /// Certificates to trust, PEM, one each.
+    pub authorities: &'a [String],
 }
 
 /// A file in the guest.
@@ -30,52 +42,139 @@ pub struct GuestUnit {
 /// Fedora: wheel).
 pub const GROUPS: [&str; 2] = ["sudo", "wheel"];
 
+pub const SHELL: &str = "/bin/bash";
+
 /// Ids for the user's own user namespaces (subuid(5)); the range is podman's.
 const SUBID_RANGE: &str = "100000:1000000";
 
-pub const UNITS: [GuestUnit; 1] = [GuestUnit {
-    name: "nsvm-ready.service",
-    text: include_str!("../../machine-config/guest/nsvm-ready.service"),
-}];
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!("../../machine-config/guest/", $name))
+    };
+}
+
+macro_rules! unit {
+    ($name:literal) => {
+        GuestUnit { name: $name, text: text!($name) }
+    };
+}
 
 impl Guest<'_> {
-    /// Every file, in the order they are written.
+    /// Every file that neither provisioner has words of its own for.
     pub fn files(&self) -> Vec<GuestFile> {
         let user = self.username;
-        let file = |path: &str, mode, text: &str| GuestFile {
-            path: path.to_owned(),
-            mode,
-            text: text.to_owned(),
-        };
-        vec![
-            file("/etc/ssh/ssh_host_ed25519_key", 0o600, &self.host_key.private),
-            file("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, &line(&self.host_key.public)),
-            file("/etc/hostname", 0o644, &line(self.hostname)),
+        let mut files = vec![
             // Ends in no dot: sudo skips files whose name has one.
-            file("/etc/sudoers.d/90-nsvm", 0o440, &format!("{user} ALL=(ALL) NOPASSWD: ALL\n")),
-            file("/etc/subuid", 0o644, &format!("{user}:{SUBID_RANGE}\n")),
-            file("/etc/subgid", 0o644, &format!("{user}:{SUBID_RANGE}\n")),
+            file("/etc/sudoers.d/90-nsvm", 0o440, format!("{user} ALL=(ALL) NOPASSWD: ALL\n")),
+            file("/etc/subuid", 0o644, format!("{user}:{SUBID_RANGE}\n")),
+            file("/etc/subgid", 0o644, format!("{user}:{SUBID_RANGE}\n")),
             // loginctl enable-linger writes just this file (logind.conf(5)).
             file(&format!("/var/lib/systemd/linger/{user}"), 0o644, ""),
+            file("/etc/systemd/system/user@.service.d/90-nsvm.conf", 0o644, text!("delegate.conf")),
+            file("/etc/sysctl.d/90-nsvm.conf", 0o644, text!("sysctl.conf")),
+            file("/etc/ssh/sshd_config.d/20-nsvm-machine.conf", 0o600, text!("sshd.conf")),
+            file("/etc/nsvm/environment.sh", 0o644, text!("environment.sh")),
+            file("/etc/profile.d/nsvm-environment.sh", 0o644, text!("profile.sh")),
+        ];
+        files.extend(self.swap_files());
+        files.extend(self.trust_files());
+        files
+    }
+
+    /// What runs at boot; the one that tells the host comes last.
+    pub fn units(&self) -> Vec<GuestUnit> {
+        let mut units = vec![unit!("nsvm-environment.service")];
+        if self.swap.0 > 0 {
+            units.push(unit!("nsvm-swap.service"));
+        }
+        if !self.authorities.is_empty() {
+            units.push(unit!("nsvm-trust.service"));
+        }
+        units.push(unit!("nsvm-ready.service"));
+        units
+    }
+
+    fn swap_files(&self) -> Vec<GuestFile> {
+        let mib = self.swap.0;
+        if mib == 0 {
+            return Vec::new();
+        }
+        vec![
+            file("/etc/nsvm/swap.sh", 0o644, format!("mib={mib}\n{}", text!("swap.sh"))),
+            // Read by zram-generator alone, where the image has it.
             file(
-                "/etc/systemd/system/user@.service.d/90-nsvm.conf",
+                "/etc/systemd/zram-generator.conf",
                 0o644,
-                include_str!("../../machine-config/guest/delegate.conf"),
-            ),
-            file(
-                "/etc/sysctl.d/90-nsvm.conf",
-                0o644,
-                include_str!("../../machine-config/guest/sysctl.conf"),
-            ),
-            file(
-                "/etc/ssh/sshd_config.d/20-nsvm-machine.conf",
-                0o600,
-                include_str!("../../machine-config/guest/sshd.conf"),
+                format!("[zram0]\nzram-size = {mib}\n"),
             ),
         ]
     }
+
+    fn trust_files(&self) -> Vec<GuestFile> {
+        if self.authorities.is_empty() {
+            return Vec::new();
+        }
+        let certificate =
+            |(at, pem): (usize, &String)| file(&format!("/etc/nsvm/ca/{at}.crt"), 0o644, pem);
+        let mut files: Vec<_> = self.authorities.iter().enumerate().map(certificate).collect();
+        files.push(file("/etc/nsvm/trust.sh", 0o644, text!("trust.sh")));
+        files
+    }
 }
 
-fn line(text: &str) -> String {
-    format!("{text}\n")
+fn file(path: &str, mode: u32, text: impl Into<String>) -> GuestFile {
+    GuestFile { path: path.to_owned(), mode, text: text.into() }
+}
+
+/// A guest with every feature, for the tests of the renderers.
+#[cfg(test)]
+pub(super) fn with_all<T>(username: &str, look: impl FnOnce(&Guest) -> T) -> T {
+    let host_key = KeyPair { private: "PRIVATE\n".into(), public: "ssh-ed25519 H".into() };
+    look(&Guest {
+        hostname: "t1",
+        username,
+        authorized_key: "ssh-ed25519 U",
+        host_key: &host_key,
+        time_zone: "Asia/Kathmandu",
+        swap: MiB(64),
+        authorities: &["PEM 0\n".to_owned(), "PEM 1\n".to_owned()],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_for_is_not_there() {
+        with_all("core", |all| {
+            let plain = Guest { swap: MiB(0), authorities: &[], ..*all };
+            let names = |guest: &Guest| guest.units().iter().map(|u| u.name).collect::<Vec<_>>();
+            assert_eq!(names(&plain), ["nsvm-environment.service", "nsvm-ready.service"]);
+            assert_eq!(names(all).len(), 4);
+            let absent = |f: &GuestFile| !f.path.contains("swap") && !f.path.contains("/ca/");
+            assert!(plain.files().iter().all(absent));
+        });
+    }
+
+    #[test]
+    fn each_script_that_a_unit_runs_is_among_the_files() {
+        with_all("core", |guest| {
+            let files = guest.files();
+            for unit in guest.units() {
+                for word in unit.text.split_whitespace().filter(|w| w.starts_with("/etc/nsvm/")) {
+                    let script = word.ends_with(".sh");
+                    assert!(!script || files.iter().any(|f| f.path == word), "{word}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_size_stands_before_the_script_that_uses_it() {
+        let files = with_all("core", |guest| guest.files());
+        let script = files.iter().find(|f| f.path == "/etc/nsvm/swap.sh").unwrap();
+        assert!(script.text.starts_with("mib=64\n#"));
+        assert!(script.text.contains("${mib}MiB"));
+    }
 }

@@ -3,19 +3,56 @@
 //! Spec 3.3.0: the newest that Ignition 2.14 (Debian 13) reads, and Fedora
 //! CoreOS reads it too. Only the part of the schema that we write is here.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Serialize;
 
-use super::guest::{GROUPS, Guest, GuestFile, UNITS};
+use super::guest::{GROUPS, Guest, GuestFile, GuestUnit, SHELL};
 
 const SPEC: &str = "3.3.0";
 
-/// The config as JSON text.
-pub fn render(guest: &Guest) -> String {
+/// Why a user's config cannot be merged with ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    #[error("it is not JSON ({0})")]
+    NotJson(String),
+    #[error("it has no ignition.version")]
+    NoVersion,
+    #[error("its ignition.version is \"{0}\", and only 3.0.0 to {SPEC} can be merged")]
+    Version(String),
+}
+
+impl MergeError {
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotJson(_) => "Turn a Butane file (YAML) into Ignition's JSON with `butane FILE`",
+            Self::NoVersion | Self::Version(_) => {
+                "Set \"ignition\": { \"version\": \"3.3.0\" } in the file"
+            }
+        }
+        .to_owned()
+    }
+}
+
+/// The user's config, if Ignition will take it as a child of ours.
+pub fn check(file: &[u8]) -> Result<&[u8], MergeError> {
+    let config: serde_json::Value =
+        serde_json::from_slice(file).map_err(|e| MergeError::NotJson(e.to_string()))?;
+    let version = config["ignition"]["version"].as_str().ok_or(MergeError::NoVersion)?;
+    match version {
+        "3.0.0" | "3.1.0" | "3.2.0" | SPEC => Ok(file),
+        other => Err(MergeError::Version(other.to_owned())),
+    }
+}
+
+/// The config as JSON text. What `merged`, the user's own config, says too
+/// replaces what ours says (`ignition.config.merge`).
+pub fn render(guest: &Guest, merged: Option<&[u8]>) -> String {
+    let merge = merged.map(|bytes| vec![Contents { source: data_url(bytes) }]);
     let config = Config {
-        ignition: Ignition { version: SPEC },
+        ignition: Ignition { version: SPEC, config: merge.map(|merge| Sources { merge }) },
         passwd: Passwd { users: users(guest) },
-        storage: Storage { files: guest.files().into_iter().map(file).collect() },
-        systemd: Systemd { units: units() },
+        storage: Storage { files: files(guest), links: [time_zone(guest)] },
+        systemd: Systemd { units: guest.units().into_iter().map(unit).collect() },
     };
     serde_json::to_string_pretty(&config).expect("plain fields serialize")
 }
@@ -26,27 +63,43 @@ fn users<'a>(guest: &Guest<'a>) -> Vec<User<'a>> {
     if guest.username == "root" {
         return vec![root];
     }
-    let shell = Some("/bin/bash");
+    let shell = Some(SHELL);
     vec![User { name: guest.username, keys, groups: &GROUPS, shell }, root]
 }
 
-fn file(file: GuestFile) -> File {
-    File {
-        path: file.path,
-        overwrite: true,
-        mode: file.mode,
-        contents: Contents { source: data_url(&file.text) },
-    }
+/// Those that cloud-init has words for come first.
+fn files(guest: &Guest) -> Vec<File> {
+    let key = "/etc/ssh/ssh_host_ed25519_key";
+    [
+        file(key, 0o600, &guest.host_key.private),
+        file(&format!("{key}.pub"), 0o644, &format!("{}\n", guest.host_key.public)),
+        file("/etc/hostname", 0o644, &format!("{}\n", guest.hostname)),
+        // Debian keeps the name beside the link.
+        file("/etc/timezone", 0o644, &format!("{}\n", guest.time_zone)),
+    ]
+    .into_iter()
+    .chain(guest.files().into_iter().map(|GuestFile { path, mode, text }| file(&path, mode, &text)))
+    .collect()
 }
 
-fn units() -> Vec<Unit> {
-    UNITS.iter().map(|u| Unit { name: u.name, enabled: true, contents: u.text }).collect()
+fn file(path: &str, mode: u32, text: &str) -> File {
+    let contents = Contents { source: data_url(text.as_bytes()) };
+    File { path: path.to_owned(), overwrite: true, mode, contents }
+}
+
+/// localtime(5).
+fn time_zone(guest: &Guest) -> Link {
+    let target = format!("../usr/share/zoneinfo/{}", guest.time_zone);
+    Link { path: "/etc/localtime", overwrite: true, target, hard: false }
+}
+
+fn unit(unit: GuestUnit) -> Unit {
+    Unit { name: unit.name, enabled: true, contents: unit.text }
 }
 
 /// RFC 2397; base64 keeps every byte whatever the reader's idea of escapes.
-fn data_url(text: &str) -> String {
-    use base64::prelude::{BASE64_STANDARD, Engine};
-    format!("data:;base64,{}", BASE64_STANDARD.encode(text))
+fn data_url(bytes: &[u8]) -> String {
+    format!("data:;base64,{}", BASE64_STANDARD.encode(bytes))
 }
 
 #[derive(Serialize)]
@@ -60,6 +113,13 @@ struct Config<'a> {
 #[derive(Serialize)]
 struct Ignition {
     version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Sources>,
+}
+
+#[derive(Serialize)]
+struct Sources {
+    merge: Vec<Contents>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +141,15 @@ struct User<'a> {
 #[derive(Serialize)]
 struct Storage {
     files: Vec<File>,
+    links: [Link; 1],
+}
+
+#[derive(Serialize)]
+struct Link {
+    path: &'static str,
+    overwrite: bool,
+    target: String,
+    hard: bool,
 }
 
 #[derive(Serialize)]
@@ -111,18 +180,12 @@ struct Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provision::keys::KeyPair;
+    use crate::provision::guest::with_all;
     use serde_json::{Value, json};
 
     fn rendered(username: &str) -> Value {
-        let host_key = KeyPair { private: "PRIVATE\n".into(), public: "ssh-ed25519 H".into() };
-        let guest = Guest {
-            hostname: "t1",
-            username,
-            authorized_key: "ssh-ed25519 U",
-            host_key: &host_key,
-        };
-        serde_json::from_str(&render(&guest)).unwrap()
+        let text = with_all(username, |guest| render(guest, None));
+        serde_json::from_str(&text).unwrap()
     }
 
     fn contents<'a>(config: &'a Value, path: &str) -> &'a Value {
@@ -154,5 +217,52 @@ mod tests {
     fn a_machine_of_root_names_root_once() {
         let config = rendered("root");
         assert_eq!(config["passwd"]["users"].as_array().unwrap().len(), 1);
+    }
+
+    /// What other programs make of it: the types are Fedora CoreOS' own.
+    fn parsed(text: &str) -> ignition_config::v3_3::Config {
+        match ignition_config::Config::parse_str(text).unwrap() {
+            (ignition_config::Config::V3_3(config), warnings) if warnings.is_empty() => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_is_a_config_of_spec_3_3() {
+        let text = with_all("core", |guest| render(guest, None));
+        let config = parsed(&text);
+        let storage = config.storage.unwrap();
+        let link = &storage.links.unwrap()[0];
+        assert_eq!(link.path, "/etc/localtime");
+        assert_eq!(link.target.as_deref(), Some("../usr/share/zoneinfo/Asia/Kathmandu"));
+        let files = storage.files.unwrap();
+        assert!(files.iter().any(|file| file.path == "/etc/nsvm/ca/1.crt"));
+        let units = config.systemd.unwrap().units.unwrap();
+        assert!(units.iter().all(|unit| unit.enabled == Some(true)));
+        let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+        assert!(names.contains(&"nsvm-swap.service") && names.contains(&"nsvm-trust.service"));
+    }
+
+    #[test]
+    fn the_users_config_is_merged_byte_for_byte() {
+        let theirs = br#" { "ignition" : { "version": "3.1.0" } } "#;
+        let text = with_all("core", |guest| render(guest, Some(check(theirs).unwrap())));
+        let merge = parsed(&text).ignition.config.unwrap().merge.unwrap();
+        let source = merge[0].source.as_deref().unwrap();
+        let body = source.strip_prefix("data:;base64,").unwrap();
+        assert_eq!(BASE64_STANDARD.decode(body).unwrap(), theirs);
+    }
+
+    #[test]
+    fn what_ignition_would_refuse_is_refused_now() {
+        let refused = |text: &[u8]| check(text).unwrap_err();
+        assert!(matches!(refused(b"variant: fcos\n"), MergeError::NotJson(_)));
+        assert_eq!(refused(b"{}"), MergeError::NoVersion);
+        for version in ["2.2.0", "3.4.0", "3.3.0-experimental"] {
+            let text = json!({ "ignition": { "version": version } }).to_string();
+            let error = refused(text.as_bytes());
+            assert_eq!(error, MergeError::Version(version.to_owned()));
+            assert!(error.to_string().contains("3.0.0 to 3.3.0"), "{error}");
+        }
     }
 }

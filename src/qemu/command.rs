@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::accel::{Accelerator, Choice, Host, Os};
 use super::version::Version;
 use crate::host;
-use crate::machine::config::Arch;
+use crate::machine::config::{Arch, GUEST_MAC};
 use crate::machine::name::MachineName;
 use crate::machine::units::MiB;
 
@@ -55,6 +55,11 @@ pub struct Launch {
     pub memory: MiB,
     pub overlay: PathBuf,
     pub ignition: Option<PathBuf>,
+    /// cloud-init's disk.
+    pub seed: Option<PathBuf>,
+    /// Variables for the guest, lines of NAME=value; a file, because a proxy's
+    /// password must not show in the arguments.
+    pub environment: Option<PathBuf>,
     /// Port on 127.0.0.1 that leads to the guest's port 22.
     pub ssh_port: u16,
     pub qmp_socket: PathBuf,
@@ -74,6 +79,7 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         processors(launch),
         boot_order(),
         disk(launch),
+        seed(launch),
         network(launch),
         small_devices(),
         ready_port(launch),
@@ -169,10 +175,19 @@ fn disk(launch: &Launch) -> Vec<OsString> {
     ]
 }
 
+/// After the overlay, so that this is the guest's second disk.
+fn seed(launch: &Launch) -> Vec<OsString> {
+    let Some(path) = &launch.seed else { return Vec::new() };
+    let options = "driver=raw,node-name=seed0,read-only=on,file.driver=file,file.filename=";
+    let device = "virtio-blk-pci,drive=seed0";
+    vec!["-blockdev".into(), with_path(options, path), "-device".into(), device.into()]
+}
+
 /// User-mode networking with one way in. No boot ROM: it would only cost time.
 fn network(launch: &Launch) -> Vec<OsString> {
     let user = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{}-:22", launch.ssh_port);
-    strings(&["-netdev", &user, "-device", "virtio-net-pci,netdev=net0,romfile="])
+    let card = format!("virtio-net-pci,netdev=net0,romfile=,mac={GUEST_MAC}");
+    strings(&["-netdev", &user, "-device", &card])
 }
 
 /// Randomness for the guest, and memory it does not use back for the host.
@@ -215,12 +230,19 @@ fn listener(id: &str, path: &Path) -> Vec<OsString> {
     vec!["-chardev".into(), with_path(&options, path)]
 }
 
-/// What the guest's first boot reads. Later boots ignore it.
+/// What the guest's first boot reads, and the environment, which every boot
+/// does. The first is offered on later boots too: cloud-init would take a
+/// guest whose seed is gone for a new one and give it other host keys, and a
+/// guest shows either to its own root alone, who has the keys anyway.
 fn provisioning(launch: &Launch) -> Vec<OsString> {
     let mut argv = Vec::new();
     if let Some(path) = &launch.ignition {
         argv.push("-fw_cfg".into());
         argv.push(with_path("name=opt/com.coreos/config,file=", path));
+    }
+    if let Some(path) = &launch.environment {
+        argv.push("-fw_cfg".into());
+        argv.push(with_path("name=opt/nsvm/environment,file=", path));
     }
     if let Some(arguments) = &launch.kernel_arguments {
         let mut value = OsString::from("type=11,value=io.systemd.stub.kernel-cmdline-extra=");

@@ -271,7 +271,7 @@ mod tests {
                 virtual_size: 1,
                 verified: crate::machine::verified::Verified::default(),
             },
-            resources: Resources { cpus: 1, disk_size: GiB(10), memory: MiB(512) },
+            resources: Resources { cpus: 1, disk_size: GiB(10), memory: MiB(512), swap: MiB(0) },
             ssh: SshConfig { username: "core".into(), port: 1, host_key: None },
             rootful: false,
             provisioning: Provisioning::Ignition,

@@ -27,6 +27,11 @@ use crate::qemu::ready;
 /// begins only when a guest of ours has been silent for this long.
 const KNOCK_AFTER: Duration = Duration::from_secs(40);
 
+/// cloud-init makes its guest in steps, and sshd is up before the last of them:
+/// whoever knocks then finds a guest without swap or certificates. Translated,
+/// a first boot of Debian takes one to two minutes.
+const KNOCK_AFTER_CLOUD_INIT: Duration = Duration::from_secs(150);
+
 /// How often to knock, and how long to listen for an answer each time.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -52,7 +57,8 @@ impl BringUp {
         // Everything that can fail without a VM fails before there is one.
         let target = target(&self.context, &self.config)?;
         let launched = self.launch().await?;
-        let timeout = self.timeout.unwrap_or(default_timeout(launched.translated));
+        let translated = launched.translated;
+        let timeout = self.timeout.unwrap_or(default_timeout(translated));
         let port = launched.ssh_port;
         self.tell(Happening::Spawned(Box::new(launched)));
         let paths = self.context.store.paths(&self.config.name);
@@ -60,7 +66,7 @@ impl BringUp {
         let console = paths.serial_log();
         let mut checks = Checks::new(&self.feed, table, timeout, &console);
         checks.next(self.monitor(&paths.qmp_socket())).await?;
-        let patience = if target.is_some() { KNOCK_AFTER } else { Duration::ZERO };
+        let patience = knock_after(&self.config, translated);
         let address = ssh_address(port);
         checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
         let Some(dialling) = target else { return Ok(None) };
@@ -111,6 +117,15 @@ impl BringUp {
     }
 }
 
+/// A guest that has nothing of ours never tells.
+fn knock_after(config: &MachineConfig, translated: bool) -> Duration {
+    match config.provisioning {
+        Provisioning::Own | Provisioning::None => Duration::ZERO,
+        Provisioning::CloudInit if translated => KNOCK_AFTER_CLOUD_INIT,
+        Provisioning::CloudInit | Provisioning::Ignition | Provisioning::Either => KNOCK_AFTER,
+    }
+}
+
 /// The monitor's error, with what QEMU itself said.
 fn refused(error: &QmpError, log: &Path) -> Failure {
     let words = own_words(log);
@@ -148,10 +163,8 @@ impl Dialling {
 
 /// `None` when nothing of ours is in the guest.
 pub fn target(context: &Context, config: &MachineConfig) -> Result<Option<Dialling>, Failure> {
-    let host_key = match (&config.ssh.host_key, config.provisioning) {
-        (Some(key), Provisioning::Ignition) => key.clone(),
-        _ => return Ok(None),
-    };
+    let pinned = config.ssh.host_key.clone().filter(|_| config.provisioning.is_ours());
+    let Some(host_key) = pinned else { return Ok(None) };
     let path = context.store.paths(&config.name).identity();
     let identity = std::fs::read_to_string(&path)
         .map_err(|e| failed(format!("reading the machine's key \"{}\": {e}", path.display())))?;

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::lifecycle::Failure;
 use crate::app::Context;
-use crate::fs::Lock;
+use crate::fs::{Access, Lock, write_atomic};
 use crate::image::Cache;
-use crate::machine::config::{MachineConfig, Provisioning};
+use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::qemu::accel::{Accelerator, Host};
 use crate::qemu::command::{Launch, TcgThreads, argv};
@@ -58,7 +58,8 @@ pub fn launch(
     progress: &dyn Progress,
 ) -> Result<Launched, Failure> {
     let ssh_port = port(context, config, progress)?;
-    let launch = describe(context, config, facts, ssh_port);
+    let environment = environment(context, config)?;
+    let launch = describe(context, config, facts, ssh_port, environment);
     let paths = context.store.paths(&config.name);
     let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
         .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
@@ -113,7 +114,27 @@ fn port(
     Ok(port)
 }
 
-fn describe(context: &Context, config: &MachineConfig, facts: &Facts, ssh_port: u16) -> Launch {
+/// Writes what this host's environment has for the guest; `None` when that is
+/// nothing.
+fn environment(context: &Context, config: &MachineConfig) -> Result<Option<PathBuf>, Failure> {
+    let path = context.store.paths(&config.name).environment();
+    if context.proxies.is_empty() {
+        return Ok(None);
+    }
+    let lines: Vec<String> =
+        context.proxies.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    write_atomic(&path, lines.concat().as_bytes(), Access::Owner)
+        .map_err(|e| failure(&format!("writing \"{}\": {e}", path.display()), None))?;
+    Ok(Some(path))
+}
+
+fn describe(
+    context: &Context,
+    config: &MachineConfig,
+    facts: &Facts,
+    ssh_port: u16,
+    environment: Option<PathBuf>,
+) -> Launch {
     let paths = context.store.paths(&config.name);
     let translated = facts.choice.in_use == Accelerator::Tcg;
     Launch {
@@ -128,7 +149,9 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, ssh_port: 
         cpus: config.resources.cpus,
         memory: config.resources.memory,
         overlay: paths.overlay(),
-        ignition: (config.provisioning != Provisioning::None).then(|| paths.ignition()),
+        ignition: config.provisioning.by_ignition().then(|| paths.ignition()),
+        seed: config.provisioning.by_cloud_init().then(|| paths.seed()),
+        environment,
         ssh_port,
         qmp_socket: paths.qmp_socket(),
         ready_socket: paths.ready_socket(),

@@ -213,6 +213,8 @@ impl Vm {
             memory: MiB(128),
             overlay: path("disk.qcow2"),
             ignition: Some(path("t1.ign")),
+            seed: None,
+            environment: None,
             ssh_port: free_port(None).unwrap(),
             qmp_socket: path("qmp.sock"),
             ready_socket: path("ready.sock"),

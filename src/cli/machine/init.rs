@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::app::Context;
 use crate::app::init::{InitRequest, init};
+use crate::app::provisioning::{Choice, ProvisionRequest};
 use crate::app::start::{StartRequest, start};
 use crate::cli::image::options::ImageOptions;
 use crate::cli::printer::{Printer, Verbosity};
@@ -30,16 +31,34 @@ pub struct InitArgs {
     /// Size of the disk in GiB; it takes space only as it fills
     #[arg(long, value_name = "GiB", default_value_t = 100)]
     disk_size: u64,
-    /// What to boot: a name that `nsvm image search` lists, the path of a disk
-    /// image, a URL, or docker://HOST/REPOSITORY:TAG
-    /// [default: fedora-coreos:stable]
-    #[arg(long)]
-    image: Option<String>,
-    #[command(flatten)]
-    options: ImageOptions,
+    /// Swap in MiB, made at the first boot
+    #[arg(long, value_name = "MiB", default_value_t = 0, conflicts_with = "ignition_path")]
+    swap: u64,
+    /// What to boot: a known image, the path of a disk image, or a URL
+    #[arg(long, default_value = "fedora-coreos:stable")]
+    image: String,
+    /// SHA-256 that the image must have (needed for a URL)
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
     /// Your own Ignition file, used byte for byte instead of nsvm's
     #[arg(long, value_name = "FILE")]
     ignition_path: Option<PathBuf>,
+    /// Ignition config to merge with nsvm's; where both speak, yours holds
+    #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
+    ignition_merge: Option<PathBuf>,
+    /// cloud-init user data to merge with nsvm's; where both speak, yours holds
+    #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
+    cloud_init: Option<PathBuf>,
+    /// Who sets the guest up: auto, ignition, cloud-init or none
+    #[arg(long, value_name = "WHO", default_value = "auto", conflicts_with = "ignition_path")]
+    provisioner: Choice,
+    /// Time zone of the guest, such as Europe/Berlin [default: the host's]
+    #[arg(long, value_name = "ZONE", default_value = "local", hide_default_value = true)]
+    #[arg(conflicts_with = "ignition_path")]
+    timezone: String,
+    /// PEM file with certificates that the guest shall trust (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
+    guest_ca: Vec<PathBuf>,
     /// The user in the guest [default: what the image is made for]
     #[arg(long)]
     username: Option<String>,
@@ -63,7 +82,15 @@ impl InitArgs {
             memory: MiB(self.memory),
             disk_size: GiB(self.disk_size),
             image: self.options.request(self.image, context),
-            ignition: self.ignition_path,
+            provision: ProvisionRequest {
+                choice: self.provisioner,
+                own_ignition: self.ignition_path,
+                ignition_merge: self.ignition_merge,
+                cloud_init: self.cloud_init,
+                time_zone: self.timezone,
+                swap: MiB(self.swap),
+                authorities: self.guest_ca,
+            },
             username: self.username,
             rootful: self.rootful,
         }

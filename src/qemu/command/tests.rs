@@ -20,6 +20,8 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         memory: MiB(1024),
         overlay: "/d/disk.qcow2".into(),
         ignition: None,
+        seed: None,
+        environment: None,
         ssh_port: 40022,
         qmp_socket: "/r/qmp.sock".into(),
         ready_socket: "/r/ready.sock".into(),
@@ -51,7 +53,7 @@ const DEVICES: [&str; 26] = [
     "-netdev",
     "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:22",
     "-device",
-    "virtio-net-pci,netdev=net0,romfile=",
+    "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:12:34:56",
     "-device",
     "virtio-rng-pci",
     "-device",
@@ -100,6 +102,20 @@ fn linux_x86_64_translated() {
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ];
     assert_eq!(lines(&launch), whole(&head, &tail));
+}
+
+#[test]
+fn the_seed_is_a_second_disk_that_nobody_writes() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    launch.seed = Some("/d/my seed,1.img".into());
+    launch.environment = Some("/r/environment".into());
+    let lines = lines(&launch);
+    let at = |wanted: &str| lines.iter().position(|line| line == wanted).unwrap();
+    let seed = "driver=raw,node-name=seed0,read-only=on,file.driver=file,\
+                file.filename=/d/my seed,,1.img";
+    assert!(at("virtio-blk-pci,drive=disk0,bootindex=1") < at(seed));
+    assert_eq!(at(seed) + 2, at("virtio-blk-pci,drive=seed0"));
+    at("name=opt/nsvm/environment,file=/r/environment");
 }
 
 #[test]
