@@ -75,6 +75,6 @@ EOF
 } | write etc/sysctl.d/50-nsvm.conf
 
 # What the build left behind.
-rm -rf "$etc/apt/apt.conf.d/99mmdebstrap" "$root/usr/bin/ignition-validate" \
+rm -rf "$etc/apt/apt.conf.d/99mmdebstrap" \
 	"$root"/var/cache/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/var/log/apt
 mkdir -p "$root/var/cache/apt/archives/partial" "$root/var/lib/nsvm"

@@ -9,7 +9,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use super::guest::{GROUPS, Guest, GuestFile, SHELL};
+use super::guest::{ENVIRONMENT_UNIT, GROUPS, Guest, GuestFile, SHELL};
 use crate::machine::config::GUEST_MAC;
 
 /// The files of a seed (cloud-init's datasource NoCloud).
@@ -139,19 +139,19 @@ fn files(guest: &Guest) -> Vec<Value> {
     guest.files().into_iter().chain(units).map(file).collect()
 }
 
-/// systemd was up before the files came: it is told of them. The units'
-/// starts are awaited, so that the last one tells the host the truth.
+/// systemd was up before the files came and is told of them, once: on an
+/// emulated CPU each reload takes seconds. Starts are awaited, so that the unit
+/// that tells the host tells the truth.
 fn commands<'a>(guest: &Guest<'a>) -> Vec<Vec<&'a str>> {
-    let mut commands = vec![
-        vec!["systemctl", "daemon-reload"],
-        vec!["systemctl", "restart", "systemd-sysctl.service"],
-    ];
-    for unit in guest.units() {
-        commands.push(vec!["systemctl", "enable", "--now", unit.name]);
-    }
-    // After the environment's unit: the user's own systemd instance takes it over.
-    commands.insert(3, vec!["loginctl", "enable-linger", guest.username]);
-    commands
+    let units: Vec<&'static str> = guest.units().iter().map(|unit| unit.name).collect();
+    let systemctl = |verb, units: &[&'static str]| [&["systemctl", verb][..], units].concat();
+    vec![
+        systemctl("enable", &units),
+        systemctl("restart", &["systemd-sysctl.service", ENVIRONMENT_UNIT]),
+        // The user's own systemd starts now, and takes over the environment.
+        vec!["loginctl", "enable-linger", guest.username],
+        systemctl("start", &units),
+    ]
 }
 
 /// RFC 2046. cloud-init finds out the kind of a part of text/plain by itself.
@@ -227,10 +227,17 @@ mod tests {
     #[test]
     fn the_host_is_told_last() {
         let commands = rendered("core")["runcmd"].as_array().unwrap().clone();
-        assert_eq!(commands[0], json!(["systemctl", "daemon-reload"]));
-        assert_eq!(commands[2][3], "nsvm-environment.service");
-        assert_eq!(commands[3], json!(["loginctl", "enable-linger", "core"]));
-        assert_eq!(commands.last().unwrap()[3], "nsvm-ready.service");
+        assert_eq!(commands[0].as_array().unwrap().len(), 2 + 4);
+        assert_eq!(commands[2], json!(["loginctl", "enable-linger", "core"]));
+        let started = commands[3].as_array().unwrap();
+        assert_eq!(started.last().unwrap(), "nsvm-ready.service");
+        // One job list: the unit itself says what it waits for.
+        with_all("core", |guest| {
+            let ready = guest.units().pop().unwrap().text;
+            for unit in &started[2..started.len() - 1] {
+                assert!(ready.contains(unit.as_str().unwrap()), "{unit}");
+            }
+        });
     }
 
     #[test]

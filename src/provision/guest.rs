@@ -1,9 +1,9 @@
 //! What every guest gets, whoever provisions it: the one description.
 //!
-//! What Ignition and cloud-init each have words of their own for (accounts,
-//! host key, host name, time zone) stands in [`Guest`]; everything else is
-//! files and units, so that both do the same. The texts are in
-//! `machine-config/guest/`.
+//! What Ignition and cloud-init each have words or a moment of their own for
+//! (accounts, lingering, host key, host name, time zone) stands in [`Guest`];
+//! everything else is files and units, so that both do the same. The texts are
+//! in `machine-config/guest/`.
 
 use super::keys::KeyPair;
 use crate::machine::units::MiB;
@@ -47,6 +47,9 @@ pub const SHELL: &str = "/bin/bash";
 /// Ids for the user's own user namespaces (subuid(5)); the range is podman's.
 const SUBID_RANGE: &str = "100000:1000000";
 
+/// Sets the host's variables in PID 1.
+pub const ENVIRONMENT_UNIT: &str = "nsvm-environment.service";
+
 macro_rules! text {
     ($name:literal) => {
         include_str!(concat!("../../machine-config/guest/", $name))
@@ -68,8 +71,6 @@ impl Guest<'_> {
             file("/etc/sudoers.d/90-nsvm", 0o440, format!("{user} ALL=(ALL) NOPASSWD: ALL\n")),
             file("/etc/subuid", 0o644, format!("{user}:{SUBID_RANGE}\n")),
             file("/etc/subgid", 0o644, format!("{user}:{SUBID_RANGE}\n")),
-            // loginctl enable-linger writes just this file (logind.conf(5)).
-            file(&format!("/var/lib/systemd/linger/{user}"), 0o644, ""),
             file("/etc/systemd/system/user@.service.d/90-nsvm.conf", 0o644, text!("delegate.conf")),
             file("/etc/sysctl.d/90-nsvm.conf", 0o644, text!("sysctl.conf")),
             file("/etc/ssh/sshd_config.d/20-nsvm-machine.conf", 0o600, text!("sshd.conf")),

@@ -67,12 +67,15 @@ fn users<'a>(guest: &Guest<'a>) -> Vec<User<'a>> {
     vec![User { name: guest.username, keys, groups: &GROUPS, shell }, root]
 }
 
-/// Those that cloud-init has words for come first.
+/// Those that cloud-init has words or commands for come first.
 fn files(guest: &Guest) -> Vec<File> {
     let key = "/etc/ssh/ssh_host_ed25519_key";
+    // loginctl enable-linger writes just this file (logind.conf(5)).
+    let linger = format!("/var/lib/systemd/linger/{}", guest.username);
     [
         file(key, 0o600, &guest.host_key.private),
         file(&format!("{key}.pub"), 0o644, &format!("{}\n", guest.host_key.public)),
+        file(&linger, 0o644, ""),
         file("/etc/hostname", 0o644, &format!("{}\n", guest.hostname)),
         // Debian keeps the name beside the link.
         file("/etc/timezone", 0o644, &format!("{}\n", guest.time_zone)),

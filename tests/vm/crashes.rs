@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::common::processes_with;
+use crate::features::ENVIRONMENT;
 use crate::machine::{Machine, NAME};
 
 pub fn kill_9(pid: u32) {
@@ -32,8 +33,8 @@ pub fn start_killed_and_repeated(machine: &Machine) {
         machine.home.run(["machine", "inspect", "t2"]).exits(0);
         machine.home.run(["machine", "rm", "-f", "t2"]).exits(0);
     }
-    let mut start =
-        machine.home.spawnable(["machine", "start", NAME]).stderr(Stdio::null()).spawn().unwrap();
+    let mut start = machine.home.spawnable(["machine", "start", NAME]);
+    let mut start = start.envs(ENVIRONMENT).stderr(Stdio::null()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
     while processes_with(&uuid).is_empty() {

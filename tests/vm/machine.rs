@@ -7,25 +7,39 @@ use serde_json::Value;
 
 use crate::common::{Home, Ran, processes_with};
 use crate::crashes::{kill_9, supervisor};
+use crate::features::{self, By};
 
 pub const NAME: &str = "t1";
 
 /// A machine in a home of its own, removed when dropped.
 pub struct Machine {
     pub home: Home,
+    name: &'static str,
 }
 
 impl Machine {
+    /// The one that most stories are told to, with every feature of init.
     pub fn init() -> Self {
-        let machine = Self { home: Home::new() };
-        let args = ["--image", "debian-local", "--cpus", "2", "--memory", "1024"];
-        let init = ["machine", "init", "--disk-size", "12"];
+        let home = Home::new();
+        let options = features::options(&home, By::Ignition);
+        Self::made(home, NAME, "debian-local", &options)
+    }
+
+    pub fn made(home: Home, name: &'static str, image: &str, options: &[String]) -> Self {
+        let machine = Self { home, name };
+        let init = ["machine", "init", "--image", image];
+        let size = ["--cpus", "2", "--memory", "1024", "--disk-size", "12"];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
         machine
             .home
-            .run([&init[..], &args[..], &[NAME][..]].concat())
+            .run([&init[..], &size[..], &options[..], &[name][..]].concat())
             .exits(0)
             .prints("Machine init complete\n");
         machine
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Runs a story and says how long it took.
@@ -36,9 +50,9 @@ impl Machine {
         eprintln!("story: {what}: told in {:.1} s", begun.elapsed().as_secs_f32());
     }
 
-    /// `nsvm --machine t1 ...`
+    /// `nsvm --machine NAME ...`
     pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ran {
-        self.home.run(["--machine", NAME].into_iter().chain(args))
+        self.home.run(["--machine", self.name].into_iter().chain(args))
     }
 
     /// A command in the guest, its output trimmed.
@@ -50,7 +64,7 @@ impl Machine {
 
     #[track_caller]
     pub fn inspect(&self) -> Value {
-        let ran = self.home.run(["machine", "inspect", NAME]).exits(0);
+        let ran = self.home.run(["machine", "inspect", self.name]).exits(0);
         let all: Value = serde_json::from_str(&ran.stdout()).unwrap();
         all[0].clone()
     }
@@ -69,16 +83,20 @@ impl Machine {
     }
 
     pub fn config_path(&self) -> PathBuf {
-        self.home.path().join(format!("config/machine/{NAME}.json"))
+        self.home.path().join(format!("config/machine/{}.json", self.name))
     }
 
     pub fn config(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.config_path()).unwrap()).unwrap()
     }
 
+    /// With no proxy in this host's environment.
     pub fn start(&self) {
-        self.home
-            .run(["machine", "start", NAME])
+        let mut start = self.home.nsvm(["machine", "start", NAME]);
+        for name in features::PROXY_VARIABLES {
+            start.env_remove(name);
+        }
+        Ran(start.output().unwrap())
             .exits(0)
             .prints(&format!("Machine \"{NAME}\" started successfully\n"));
     }
@@ -95,11 +113,11 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for log in ["--supervisor", "--serial"] {
-                let text = self.home.run(["machine", "logs", log, NAME]).stdout();
+                let text = self.home.run(["machine", "logs", log, self.name]).stdout();
                 eprintln!("--- {log}\n{text}");
             }
         }
-        let _ = self.home.nsvm(["machine", "rm", "-f", NAME]).output();
+        let _ = self.home.nsvm(["machine", "rm", "-f", self.name]).output();
         let _ = self.home.nsvm(["machine", "rm", "-f", "t2"]).output();
     }
 }
@@ -186,6 +204,9 @@ pub fn stop_and_start(machine: &Machine) {
     assert_eq!(processes_with(&uuid), Vec::<u32>::new());
     machine.start();
     assert_eq!(machine.says(["cat", "kept"]), "kept");
+    // The host has no proxy any more.
+    machine.run(["exec", "printenv", "HTTPS_PROXY"]).exits(1);
+    assert!(!machine.says(["systemctl", "show-environment"]).contains("PROXY"));
     assert_ne!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
     // The agent is there already: it came up by itself and was not uploaded.
     let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();

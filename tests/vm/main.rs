@@ -1,15 +1,18 @@
 //! The life of a machine on a real guest: QEMU, Ignition, sshd, agent.
 //!
 //! One machine is booted and every story is told to it in order, because a
-//! boot is what takes long. The image is built by the recipe when the cache
-//! has none.
+//! boot is what takes long; a second one shows that cloud-init makes the same
+//! of a guest. The images are built by their recipes when the
+//! cache has none.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cloud;
 mod commands;
 mod crashes;
+mod features;
 mod guest;
 mod machine;
 #[path = "../image/server.rs"]
@@ -45,7 +48,8 @@ fn the_life_of_a_machine() {
     machine.tell("terminal", terminal::size_and_resize);
     machine.tell("terminal is restored", terminal::restored);
     machine.tell("Ignition ran", guest::ignition_ran);
-    machine.tell("accounts", guest::accounts);
+    machine.tell("every feature, by Ignition", features::all);
+    machine.tell("no login by password", guest::no_password);
     machine.tell("host key", guest::host_key);
     machine.tell("the user's own systemd", guest::user_systemd);
     machine.tell("the guest is healthy", guest::healthy);
@@ -54,4 +58,9 @@ fn the_life_of_a_machine() {
     machine.tell("stop and start", machine::stop_and_start);
     machine.tell("a second machine beside it", machine::a_second_machine);
     machine.tell("removal", machine::removal);
+}
+
+#[test]
+fn a_machine_made_by_cloud_init() {
+    cloud::story();
 }

@@ -1,0 +1,166 @@
+//! What a machine is asked for at init, and whether the guest has it: the same
+//! list for a guest made by Ignition and for one made by cloud-init.
+
+use std::path::PathBuf;
+
+use crate::common::Home;
+use crate::machine::Machine;
+
+const ZONE: &str = "Asia/Kathmandu";
+
+/// MiB.
+const SWAP: u64 = 64;
+
+/// A password with what shells, systemd and PAM each take for special, on this
+/// host's loopback. Nobody listens there: no test asks for it.
+const PROXY: &str = "http://u:p%20$HOME'\"\\a@127.0.0.1:3128/?a=#b";
+const PROXY_IN_GUEST: &str = "http://u:p%20$HOME'\"\\a@10.0.2.2:3128/?a=#b";
+const NO_PROXY: &str = "localhost,127.0.0.1,*.example.org";
+
+/// Who provisions, and so which file of the user's own is merged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Ignition,
+    CloudInit,
+}
+
+/// All that a host's own environment may have, which tests must not.
+pub const PROXY_VARIABLES: [&str; 10] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+
+/// The host's environment at a start.
+pub const ENVIRONMENT: [(&str, &str); 2] = [("HTTPS_PROXY", PROXY), ("no_proxy", NO_PROXY)];
+
+/// The options of `machine init` that ask for every feature. The files they
+/// name are made in the home.
+pub fn options(home: &Home, by: By) -> Vec<String> {
+    let authority = write(home, "authority.pem", &authority());
+    let (option, merged) = match by {
+        By::Ignition => ("--ignition-merge", write(home, "own.ign", OWN_IGNITION)),
+        By::CloudInit => ("--cloud-init", write(home, "own.yaml", OWN_CLOUD_CONFIG)),
+    };
+    let swap = SWAP.to_string();
+    ["--timezone", ZONE, "--swap", &swap, "--guest-ca", &authority, option, &merged]
+        .map(str::to_owned)
+        .into()
+}
+
+/// The user's own: a file of theirs, and one of ours with their text.
+const OWN_IGNITION: &str = r#"{
+    "ignition": { "version": "3.1.0" },
+    "storage": { "files": [
+        { "path": "/etc/own", "contents": { "source": "data:,mine%0A" } },
+        { "path": "/etc/subgid", "overwrite": true, "contents": { "source": "data:,core%3A200000%3A65536%0A" } }
+    ] }
+}"#;
+const OWN_CLOUD_CONFIG: &str = "\
+#cloud-config
+write_files:
+- {path: /etc/own, content: \"mine\\n\"}
+- {path: /etc/subgid, content: \"core:200000:65536\\n\"}
+runcmd:
+- [sh, -c, 'systemctl is-enabled nsvm-ready.service >/var/tmp/own-ran']
+";
+
+fn write(home: &Home, name: &str, text: &str) -> String {
+    let path: PathBuf = home.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn authority() -> String {
+    let mut asked = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    asked.distinguished_name.push(rcgen::DnType::CommonName, "nsvm test authority");
+    asked.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    asked.self_signed(&key).unwrap().pem()
+}
+
+pub fn accounts(machine: &Machine) {
+    let groups = machine.says(["id", "-Gn", "core"]);
+    for wanted in ["sudo", "wheel"] {
+        assert!(groups.split(' ').any(|group| group == wanted), "{groups}");
+    }
+    assert_eq!(machine.says(["getent", "passwd", "core"]).split(':').nth(6), Some("/bin/bash"));
+    assert_eq!(machine.says(["sudo", "-n", "id", "-u"]), "0");
+    // Nobody logs in by password.
+    for user in ["core", "root"] {
+        let entry = machine.says(["sudo", "getent", "shadow", user]);
+        let password = entry.split(':').nth(1).unwrap();
+        assert!(password.starts_with(['!', '*']), "{entry}");
+    }
+    assert_eq!(machine.says(["cat", "/etc/subuid"]), "core:100000:1000000");
+    assert_eq!(machine.says(["loginctl", "show-user", "core", "-P", "Linger"]), "yes");
+    // The link checks it at each dial; the guest must have no other.
+    let keys = machine.says(["sh", "-c", "echo /etc/ssh/ssh_host_*"]);
+    assert_eq!(keys, "/etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub");
+    let made = machine.config()["Ssh"]["HostKey"].as_str().unwrap().to_owned();
+    assert_eq!(machine.says(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]), made);
+}
+
+pub fn names_and_time(machine: &Machine) {
+    assert_eq!(machine.says(["uname", "-n"]), machine.name());
+    assert_eq!(machine.says(["cat", "/etc/hostname"]), machine.name());
+    assert_eq!(machine.says(["date", "+%z"]), "+0545");
+    assert!(machine.says(["readlink", "/etc/localtime"]).ends_with(&format!("zoneinfo/{ZONE}")));
+    assert_eq!(machine.says(["cat", "/etc/timezone"]), ZONE);
+}
+
+pub fn disk_and_swap(machine: &Machine) {
+    let disk = machine.says(["df", "--output=size", "-BM", "/"]);
+    let disk: u64 = disk.lines().last().unwrap().trim().trim_end_matches('M').parse().unwrap();
+    assert!((11_000..=12_288).contains(&disk), "{disk} MiB");
+    let swap = machine.says(["swapon", "--show=SIZE", "--bytes", "--noheadings"]);
+    // One page of it is the header.
+    let swap: u64 = swap.parse().unwrap();
+    assert!(((SWAP << 20) - 65_536..=SWAP << 20).contains(&swap), "{swap} bytes");
+    assert_eq!(machine.inspect()["Resources"]["Swap"], SWAP);
+}
+
+/// Commands, login shells, services and the user's own systemd all see what
+/// the host had at this start.
+pub fn proxies(machine: &Machine) {
+    let wanted = format!("{PROXY_IN_GUEST}\n{NO_PROXY}");
+    let print = ["printenv", "HTTPS_PROXY", "no_proxy"];
+    assert_eq!(machine.says(print), wanted);
+    let login = ["env", "-u", "HTTPS_PROXY", "-u", "no_proxy", "sh", "-lc", &print.join(" ")];
+    assert_eq!(machine.says(login), wanted);
+    let service = ["sudo", "systemd-run", "--wait", "--pipe", "-q"];
+    assert_eq!(machine.says(service.into_iter().chain(print)), wanted);
+    let own = ["systemd-run", "--user", "--wait", "--pipe", "-q"];
+    assert_eq!(machine.says(own.into_iter().chain(print)), wanted);
+}
+
+/// In the bundle that every TLS library of Debian reads.
+pub fn authorities(machine: &Machine) {
+    let path = machine.home.path().join("authority.pem");
+    let certificate = std::fs::read_to_string(path).unwrap();
+    let bundle = machine.says(["cat", "/etc/ssl/certs/ca-certificates.crt"]);
+    let body = certificate.lines().nth(1).unwrap();
+    assert!(bundle.contains(body), "the bundle lacks {body}");
+}
+
+/// Where both speak, the user's own holds.
+pub fn the_users_own(machine: &Machine) {
+    assert_eq!(machine.says(["cat", "/etc/own"]), "mine");
+    assert_eq!(machine.says(["cat", "/etc/subgid"]), "core:200000:65536");
+}
+
+/// All of the above, in order.
+pub fn all(machine: &Machine) {
+    let list: [fn(&Machine); 6] =
+        [accounts, names_and_time, disk_and_swap, proxies, authorities, the_users_own];
+    for feature in list {
+        feature(machine);
+    }
+}
