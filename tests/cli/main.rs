@@ -5,6 +5,7 @@ mod common;
 
 mod failures;
 mod images;
+mod provisioning;
 mod settings;
 
 use common::Home;
