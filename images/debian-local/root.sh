@@ -17,13 +17,17 @@ Dir::Etc::netrcparts "/etc/apt/auth.conf.d/";
 EOF
 
 # The kernel is not installed: its scripts would build a generic initramfs.
-# Its versioned name is only known through the metapackage.
+# Its versioned name is only known through the metapackage. The cache may hold
+# kernels of other versions and architectures: exactly this one is taken.
 cat >"$work/fetch-kernel.sh" <<'EOF'
 set -eu
+# fetch-kernel.sh ROOT TO
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 cd "$1/var/cache/apt/archives"
 image=$(apt-cache depends --important linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
+file=$(apt-get --quiet=2 --print-uris download "$image" | awk '{ print $2 }')
 apt-get --quiet=2 download "$image"
+cp -l "$file" "$2/"
 EOF
 
 # Keeping the archives outside makes the next build download nothing.
@@ -48,7 +52,6 @@ mmdebstrap --quiet --mode=root --format=directory --variant=essential \
 	--dpkgopt='path-include=/usr/share/doc/*/copyright' \
 	--skip=essential/unlink \
 	--setup-hook="sh '$work/cache.sh' '$cache' \"\$1/var/cache/apt/archives\"" \
-	--customize-hook="sh '$work/fetch-kernel.sh' \"\$1\"" \
+	--customize-hook="sh '$work/fetch-kernel.sh' \"\$1\" '$work/debs'" \
 	--customize-hook="sh '$work/cache.sh' \"\$1/var/cache/apt/archives\" '$cache'" \
-	--customize-hook="mv \"\$1\"/var/cache/apt/archives/linux-image-*.deb '$work/debs/'" \
 	trixie "$work/root" "$mirror"

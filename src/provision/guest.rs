@@ -160,20 +160,22 @@ mod tests {
 
     #[test]
     fn each_script_that_a_unit_runs_is_among_the_files() {
+        const RUNS: &str = "ExecStart=/bin/sh ";
         with_all("core", |guest| {
             let files = guest.files();
             for unit in guest.units() {
-                for word in unit.text.split_whitespace().filter(|w| w.starts_with("/etc/nsvm/")) {
-                    let script = word.ends_with(".sh");
-                    assert!(!script || files.iter().any(|f| f.path == word), "{word}");
-                }
+                let script = unit.text.lines().find_map(|line| line.strip_prefix(RUNS));
+                assert!(script.is_none_or(|script| files.iter().any(|f| f.path == script)));
+                let by_shell = unit.text.contains("ExecStart=-/bin/sh -c");
+                assert!(script.is_some() != by_shell, "{}", unit.name);
             }
         });
     }
 
     #[test]
     fn the_size_stands_before_the_script_that_uses_it() {
-        let files = with_all("core", |guest| guest.files());
+        let mut files = Vec::new();
+        with_all("core", |guest| files = guest.files());
         let script = files.iter().find(|f| f.path == "/etc/nsvm/swap.sh").unwrap();
         assert!(script.text.starts_with("mib=64\n#"));
         assert!(script.text.contains("${mib}MiB"));

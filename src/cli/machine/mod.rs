@@ -22,7 +22,7 @@ pub struct MachineArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Init(init::InitArgs),
+    Init(Box<init::InitArgs>),
     Start(start::StartArgs),
     Stop(stop::StopArgs),
     Rm(rm::RmArgs),
@@ -35,7 +35,7 @@ enum Verb {
 
 pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
     match args.verb {
-        Verb::Init(args) => init::run(args),
+        Verb::Init(args) => init::run(*args),
         Verb::Start(args) => start::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Rm(args) => rm::run(&args),
