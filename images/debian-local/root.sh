@@ -25,7 +25,7 @@ set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 cd "$1/var/cache/apt/archives"
 image=$(apt-cache depends --important linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
-file=$(apt-get --quiet=2 --print-uris download "$image" | awk '{ print $2 }')
+file=$(apt-cache show --no-all-versions "$image" | sed -n 's|^Filename: .*/||p')
 apt-get --quiet=2 download "$image"
 cp -l "$file" "$2/"
 EOF
