@@ -16,7 +16,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Found by the setup, because a new machine may have several or none.
 CARGO = . scripts/toolchain.sh && "$$CARGO"
 
-.PHONY: build agent image test demo bench install lint setup clean
+.PHONY: build agent agent-aarch64 agent-x86_64 image test demo bench install lint setup clean
 
 build: setup agent
 	$(CARGO) build --release --locked
@@ -34,6 +34,15 @@ ifeq ($(shell uname -s),Linux)
 else
 	@test -x "$(AGENT)" || { echo "The guest agent is a Linux program: take $(AGENT) from a release" >&2; exit 1; }
 endif
+
+# For guests of another architecture: static by musl, linked by Rust's own linker,
+# so that no cross compiler is needed; Rust's library for it comes by rustup.
+agent-aarch64 agent-x86_64: agent-%: setup
+	rustup target add $*-unknown-linux-musl
+	CARGO_TARGET_$(shell echo $* | tr a-z A-Z)_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
+	sh -c '$(CARGO) build --locked --no-default-features --bin nsvm-agent --profile agent --target $*-unknown-linux-musl'
+	install -d $(RELEASE)
+	install -m 0755 $(CARGO_TARGET_DIR)/$*-unknown-linux-musl/agent/nsvm-agent $(RELEASE)/nsvm-agent-$*
 
 image: build
 	$(RELEASE)/nsvm image pull debian-local

@@ -33,6 +33,13 @@ missing() {
     done | sort -u | tr '\n' ' '
 }
 
+# What building a guest of the host's own architecture needs; a third word names
+# the guests that a line is for.
+recipe_needs() {
+    sed 's/#.*//' "$1" | awk -v arch="$(dpkg --print-architecture)" \
+        'NF == 2 || $3 == arch { print $1, $2 }'
+}
+
 linux_needs() {
     cat <<-EOF
 	gcc cc
@@ -53,7 +60,7 @@ debian() {
         esac
         echo "qemu-utils qemu-img"
         # The recipe of debian-local takes its packages from the host's archive.
-        if is debian; then cat images/debian-local/host-packages.txt; fi
+        if is debian; then recipe_needs images/debian-local/host-packages.txt; fi
         if is debian && ! sh scripts/toolchain.sh --check 2>/dev/null; then
             printf 'rustc-web rustc-1.89\ncargo-web cargo-1.89\n'
         fi

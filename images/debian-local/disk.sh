@@ -1,13 +1,28 @@
 #!/bin/sh
-# disk.sh WORK OUT: makes the disk of WORK/root without mounting anything:
+# disk.sh WORK OUT ARCH: makes the disk of WORK/root, a system of Debian's ARCH,
+# without mounting anything:
 #
 #   | GPT | 1 BIOS-BOOT: GRUB's core | 2 EFI-SYSTEM: GRUB for UEFI | 3 root |
 #
-# The root comes last so that it can grow. OUT is a qcow2.
+# The root comes last so that it can grow. Only amd64 has a BIOS to fill the first
+# partition for. OUT is a qcow2.
 set -eu
-here=$(dirname "$0") work=$1 out=$2
-grub=/usr/lib/grub
+here=$(dirname "$0") work=$1 out=$2 arch=$3
 disk=$work/disk.raw
+
+# GRUB's modules: this host's, or those of the package taken apart; the type of
+# the root's partition (Discoverable Partitions Specification)
+case $arch in
+amd64)
+	grub=/usr/lib/grub efi=x86_64-efi loader=BOOTX64.EFI
+	root_type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
+	;;
+arm64)
+	dpkg-deb -x "$work"/debs/grub-efi-arm64-bin_*.deb "$work/grub"
+	grub=$work/grub/usr/lib/grub efi=arm64-efi loader=BOOTAA64.EFI
+	root_type=B921B045-1DF0-41C3-AF44-4C6F280D3FAE
+	;;
+esac
 
 # MiB; the root's free space is for machines that nobody gave a larger disk
 core_at=1 esp_at=2 esp_mib=4 root_at=6 root_mib=1024
@@ -31,7 +46,7 @@ sfdisk --quiet "$disk" <<EOF
 label: gpt
 start=$(sectors $core_at), size=2048, type=21686148-6449-6E6F-744E-656564454649, name=BIOS-BOOT
 start=$(sectors $esp_at), size=$(sectors $esp_mib), type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=EFI-SYSTEM
-start=$(sectors $root_at), size=$(sectors $root_mib), type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=root
+start=$(sectors $root_at), size=$(sectors $root_mib), type=$root_type, name=root
 EOF
 
 # resize: descriptors are reserved for growing up to 2 TiB (in 4 KiB blocks)
@@ -44,25 +59,28 @@ place "$work/root.ext4" $root_at
 make_grub() {
 	format=$1 image=$2
 	shift 2
-	grub-mkimage -O "$format" -p '(,gpt3)/boot/grub' -o "$image" part_gpt ext2 normal smbios regexp test "$@"
+	grub-mkimage -d "$grub/$format" -O "$format" -p '(,gpt3)/boot/grub' -o "$image" part_gpt ext2 normal smbios regexp test "$@"
 }
-make_grub i386-pc "$work/core.img" biosdisk linux16
-make_grub x86_64-efi "$work/grub.efi" linux
 
 # What grub-install does, which wants a block device: boot.img loads the first
 # sector of core.img from a fixed place (at byte 0x5c), which loads the rest
 # from the place in its last list entry (at 0x1f4). The jump at 0x66 becomes
 # two NOPs, as grub-install does for disks that the BIOS numbers right.
-poke $(($(sectors $core_at) + 1)) 500 "$work/core.img"
-place "$work/core.img" $core_at
-dd if=$grub/i386-pc/boot.img of="$disk" bs=1 count=440 conv=notrunc status=none
-poke "$(sectors $core_at)" 92 "$disk"
-printf '\220\220' | dd of="$disk" bs=1 seek=102 conv=notrunc status=none
+boot_by_bios() {
+	make_grub i386-pc "$work/core.img" biosdisk linux16
+	poke $(($(sectors $core_at) + 1)) 500 "$work/core.img"
+	place "$work/core.img" $core_at
+	dd if=$grub/i386-pc/boot.img of="$disk" bs=1 count=440 conv=notrunc status=none
+	poke "$(sectors $core_at)" 92 "$disk"
+	printf '\220\220' | dd of="$disk" bs=1 seek=102 conv=notrunc status=none
+}
+[ $arch != amd64 ] || boot_by_bios
 
+make_grub $efi "$work/grub.efi" linux
 truncate -s ${esp_mib}M "$work/esp"
 mkfs.vfat -n ESP "$work/esp" >"$work/log" 2>&1
 mmd -i "$work/esp" ::EFI ::EFI/BOOT
-mcopy -i "$work/esp" "$work/grub.efi" ::EFI/BOOT/BOOTX64.EFI
+mcopy -i "$work/esp" "$work/grub.efi" ::EFI/BOOT/$loader
 place "$work/esp" $esp_at
 
 qemu-img convert -q -f raw -O qcow2 "$disk" "$out"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # kernel.sh WORK: takes the kernel package apart; the kernel goes to
 # WORK/root/boot/vmlinuz, the modules named in modules.txt and all they depend
-# on to WORK/root/usr/lib/modules. Refuses a pattern that matches nothing.
+# on to WORK/root/usr/lib/modules. Refuses a pattern that matches nothing: neither a
+# module nor what the kernel has built in.
 set -eu
 here=$(dirname "$0") work=$1
 k=$work/kernel
@@ -17,7 +18,7 @@ cp "$from"/modules.builtin* "$from/modules.order" "$to/"
 # Resolved by `modinfo` and not by a full depmod, which takes ten times longer.
 (cd "$from" && find kernel -name '*.ko*') >"$work/all"
 sed 's/#.*//; /^ *$/d' "$here/modules.txt" | while read -r pattern; do
-	grep -E "^kernel/$pattern(/|\.ko)" "$work/all" || {
+	grep -E "^kernel/$pattern(/|\.ko)" "$work/all" || grep -qE "^kernel/$pattern(/|\.ko)" "$from/modules.builtin" || {
 		echo "build: modules.txt: the kernel has no $pattern" >&2
 		exit 1
 	}

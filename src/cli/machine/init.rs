@@ -35,11 +35,11 @@ pub struct InitArgs {
     #[arg(long, value_name = "MiB", default_value_t = 0, conflicts_with = "ignition_path")]
     swap: u64,
     /// What to boot: a known image, the path of a disk image, or a URL
-    #[arg(long, default_value = "fedora-coreos:stable")]
-    image: String,
-    /// SHA-256 that the image must have (needed for a URL)
-    #[arg(long, value_name = "HEX")]
-    sha256: Option<String>,
+    /// [default: fedora-coreos:stable]
+    #[arg(long)]
+    image: Option<String>,
+    #[command(flatten)]
+    options: ImageOptions,
     /// Your own Ignition file, used byte for byte instead of nsvm's
     #[arg(long, value_name = "FILE")]
     ignition_path: Option<PathBuf>,

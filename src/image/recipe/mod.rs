@@ -1,16 +1,20 @@
 //! Images that are built on this host by a recipe of shell scripts.
 //!
-//! The contract with a recipe: `sh build.sh --check` names missing packages;
-//! `sh build.sh --out FILE --work DIR --packages-cache DIR` makes the disk,
+//! The contract with a recipe: `sh build.sh --arch ARCH --check` names missing
+//! packages; `sh build.sh --arch ARCH --out FILE --work DIR --packages-cache DIR`
+//! makes the disk,
 //! prints a line `build: ...` on stderr for each step, and cleans up when it
 //! is terminated.
 
 mod files;
 mod run;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
+
+use crate::machine::config::Arch;
 
 use super::cache::{Key, Remembered};
 use super::choices::Pull;
@@ -94,10 +98,13 @@ fn build(
     let recipe = unpack(files, work).map_err(full)?;
     let script = Script { path: recipe.join("build.sh"), image: name, job: *job };
     check(&script, is_debian())?.map_err(failed)?;
-    job.progress.step(format!("Building {name}, which takes about two minutes the first time"));
+    let minutes = if job.arch == Arch::host() { "two" } else { "ten" };
+    job.progress
+        .step(format!("Building {name}, which takes about {minutes} minutes the first time"));
     let disk = work.join("disk.qcow2");
     let (scratch, packages) = (work.join("scratch"), job.cache.packages());
     let arguments = [
+        ("--arch", Path::new(job.arch.name())),
         ("--out", disk.as_path()),
         ("--work", scratch.as_path()),
         ("--packages-cache", packages.as_path()),
@@ -128,7 +135,8 @@ fn is_debian() -> bool {
 
 /// Whether this host has what the recipe needs.
 fn check(script: &Script<'_>, debian: bool) -> Result<Result<(), RecipeError>, ImageError> {
-    let ended = match script.run(["--check".as_ref()])? {
+    let arguments = ["--arch", script.job.arch.name(), "--check"];
+    let ended = match script.run(arguments.map(OsStr::new))? {
         Ok(ended) => ended,
         Err(RecipeError::Io(e)) => return Ok(Err(RecipeError::Host(format!("no sh: {e}")))),
         Err(e) => return Ok(Err(e)),

@@ -156,18 +156,20 @@ impl<'a> Registry<'a> {
     }
 }
 
-/// What `--cacert` names, one by one.
+/// What `--cacert` and the config file name, one by one.
 fn authorities(job: &Job<'_>) -> Result<Vec<Certificate>, ImageError> {
     const END: &str = "-----END CERTIFICATE-----";
-    let Some(path) = &job.settings.cacert else { return Ok(Vec::new()) };
-    let pem = std::fs::read_to_string(path)
-        .map_err(|e| FetchError::Authorities { path: path.clone(), reason: e.to_string() })?;
-    let each = pem.split_inclusive(END).filter(|text| text.contains(END));
-    let each = each.map(|text| Certificate {
-        encoding: CertificateEncoding::Pem,
-        data: text.trim_start().as_bytes().to_vec(),
-    });
-    Ok(each.collect())
+    let mut all = Vec::new();
+    for path in &job.settings.cacerts {
+        let pem = std::fs::read_to_string(path)
+            .map_err(|e| FetchError::Authorities { path: path.clone(), reason: e.to_string() })?;
+        let each = pem.split_inclusive(END).filter(|text| text.contains(END));
+        all.extend(each.map(|text| Certificate {
+            encoding: CertificateEncoding::Pem,
+            data: text.trim_start().as_bytes().to_vec(),
+        }));
+    }
+    Ok(all)
 }
 
 /// A digest of one of the two kinds that are checked.
