@@ -16,7 +16,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Found by the setup, because a new machine may have several or none.
 CARGO = . scripts/toolchain.sh && "$$CARGO"
 
-.PHONY: build agent agent-aarch64 agent-x86_64 image test demo bench install lint setup clean
+.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install lint setup clean
 
 build: setup agent
 	$(CARGO) build --release --locked
@@ -49,6 +49,12 @@ image: build
 
 test: setup agent
 	NSVM_AGENT=$(AGENT) sh scripts/test.sh
+
+# What takes too long for every change; `make test` has a part of each.
+test-long: test agent-aarch64
+	sh scripts/setup.sh foreign
+	NSVM_AGENT=$(AGENT) NSVM_FOREIGN_AGENT=$(RELEASE)/nsvm-agent-aarch64 \
+	sh -c '$(CARGO) test --locked --test vm -- --ignored'
 
 demo: build
 	sh scripts/demo.sh $(RELEASE)/nsvm

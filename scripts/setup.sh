@@ -1,7 +1,10 @@
 #!/bin/sh
 # Installs what building, the demo and the tests need and is not there yet.
 # Says what it does; asks first on a terminal, never when CI is set.
+# With the word `foreign`, also what building and running aarch64 guests on an
+# x86_64 host needs.
 set -eu
+foreign=${1:-}
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
@@ -36,8 +39,8 @@ missing() {
 # What building a guest of the host's own architecture needs; a third word names
 # the guests that a line is for.
 recipe_needs() {
-    sed 's/#.*//' "$1" | awk -v arch="$(dpkg --print-architecture)" \
-        'NF == 2 || $3 == arch { print $1, $2 }'
+    sed 's/#.*//' "$1" | awk -v arch="$(dpkg --print-architecture)" -v foreign="$foreign" \
+        'NF == 2 || $3 == arch || $3 == foreign { print $1, $2 }'
 }
 
 linux_needs() {
@@ -58,6 +61,10 @@ debian() {
         x86_64) echo "qemu-system-x86 qemu-system-x86_64" ;;
         *) echo "qemu-system-arm qemu-system-aarch64" ;;
         esac
+        if [ -n "$foreign" ]; then
+            echo "qemu-system-arm qemu-system-aarch64"
+            echo "qemu-efi-aarch64 /usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+        fi
         echo "qemu-utils qemu-img"
         # The recipe of debian-local takes its packages from the host's archive.
         if is debian; then recipe_needs images/debian-local/host-packages.txt; fi

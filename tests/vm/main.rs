@@ -13,6 +13,8 @@ mod cloud;
 mod commands;
 mod crashes;
 mod features;
+#[cfg(target_arch = "x86_64")]
+mod foreign;
 mod guest;
 mod machine;
 #[path = "../image/server.rs"]
@@ -62,5 +64,13 @@ fn the_life_of_a_machine() {
 
 #[test]
 fn a_machine_made_by_cloud_init() {
+    let _alone = alone();
     cloud::story();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "takes ten minutes and more: make test-long"]
+fn an_aarch64_guest() {
+    foreign::story();
 }
