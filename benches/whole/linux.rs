@@ -41,6 +41,7 @@ fn measure() -> anyhow::Result<()> {
     if settings.only == Some(Only::Images) {
         let rows = images::rows(&settings, &dir.path().join("pull"))?;
         println!("{}\n\n{}", host::line(&settings, None, &load)?, report::table(&rows));
+        println!("{}", images::NOTES);
         return Ok(());
     }
     let machine = Machine::init(&settings, dir.path().join("home"))?;
@@ -59,7 +60,7 @@ fn measure() -> anyhow::Result<()> {
 
     println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, Some(&qemu), &load)?);
     println!("{}", report::table(&rows));
-    println!("{}", report::notes(bare.arguments(), bare.silent_boots()));
+    println!("{}{}", report::notes(bare.arguments(), bare.silent_boots()), images::NOTES);
     Ok(())
 }
 

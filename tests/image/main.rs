@@ -12,6 +12,7 @@ mod fcos;
 mod full_disk;
 mod killed;
 mod local;
+mod metadata;
 #[cfg(feature = "gpg")]
 mod mirrors;
 mod parallel;

@@ -35,6 +35,13 @@ const XZ_ONE: &str = "xz -T1 -dc \"$ARCHIVE\" >/dev/null";
 const TOOLS: &str = "set -e; curl -sf \"$URL\" | tee image.xz | xz -T0 -dc >image; \
     sha256sum image.xz image; rm image.xz image";
 
+/// For whoever reads the table.
+pub const NOTES: &str = "\
+- Images: the ways in turn, `BENCH_PULLS` times; the file comes from a server in the benchmark's\n  \
+  own process. Nine blocks of 192 MiB, packed by `xz -9` from an operating system's disk. nsvm\n  \
+  also hashes both sides, keeps what it received and syncs the disk; `xz` alone writes nothing.\n  \
+  RSS is the most of all runs. On one CPU: `taskset`. This part alone: `BENCH_ONLY=images`.\n";
+
 #[derive(Debug, Default)]
 struct Samples {
     nsvm: Vec<Cost>,

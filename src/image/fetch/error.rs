@@ -60,7 +60,10 @@ impl FetchError {
             Self::Client(_) => {
                 "Install the host's CA certificates (on Debian: apt-get install ca-certificates)"
             }
-            Self::TooLong { .. } | Self::Cancelled => return None,
+            Self::TooLong { .. } => {
+                "Check the URL (NSVM_STREAM_URL may name another): it is not of metadata"
+            }
+            Self::Cancelled => return None,
         };
         Some(text.to_owned())
     }
