@@ -173,3 +173,33 @@ fn only_pinned_certificates_of_a_ring_count() {
     assert!(Keyring::parse(&one.ring(), Some(&pins)).is_err_and(|e| e.contains("pinned")));
     assert!(Keyring::parse(b"not a key", None).is_err_and(|e| e.contains("no OpenPGP")));
 }
+
+/// Keys and signatures come from the network: whatever they hold, the answer is
+/// an error, not a panic, and never a good signature of another file.
+#[test]
+fn changed_bytes_are_survived() {
+    let ring = include_bytes!("../../../tests/fixtures/openpgp/gnupg.pgp");
+    let signature = include_bytes!("../../../tests/fixtures/openpgp/gnupg.sig");
+    let keyring = Keyring::parse(ring, None).unwrap();
+    // Steps, because each certificate costs RSA without optimisation.
+    for at in (0..signature.len()).step_by(11) {
+        let mut changed = signature.to_vec();
+        changed[at] ^= 0x81;
+        let _ = matched(&changed, &keyring, SystemTime::now());
+        let _ = matched(&signature[..at], &keyring, SystemTime::now());
+    }
+    for at in 0..ring.len() {
+        let mut changed = ring.to_vec();
+        changed[at] ^= 0x81;
+        let _ = Keyring::parse(&ring[..at], None);
+        if let (Ok(keyring), 0) = (Keyring::parse(&changed, None), at % 29) {
+            let _ = matched(signature, &keyring, SystemTime::now());
+        }
+    }
+    // Whatever is still accepted for the file is refused for another one.
+    for at in (0..signature.len()).step_by(41) {
+        let mut changed = signature.to_vec();
+        changed[at] ^= 0x10;
+        assert!(check(ring, &changed, &FILE[1..]).is_err(), "byte {at}");
+    }
+}
