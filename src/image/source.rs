@@ -292,7 +292,7 @@ mod tests {
             text.starts_with("there is no image \"windows\": known are fedora-coreos, debian, ")
         );
         assert!(
-            text.ends_with("debian-local, a path, a URL with --sha256, and docker://"),
+            text.ends_with("debian-local-cloud, a path, a URL with --sha256, and docker://"),
             "{text}"
         );
     }
