@@ -185,7 +185,7 @@ fn lies_about_the_length_and_wrong_answers() {
         packed(
             "another image",
             Reply::file(&xz(&qcow2_disk(2))),
-            Refused("its SHA-256 is", "again"),
+            Refused("its digest is", "again"),
         ),
         packed("an image that is not packed", Reply::file(&qcow2_disk(1)), {
             Refused("its name says xz, its content does not", "qcow2 or raw")
@@ -220,8 +220,8 @@ fn files_that_are_not_what_was_published() {
             Refused("too early", "again"),
         ),
         packed("garbage behind", with(&[b'x'; 64]), damaged()),
-        packed("zeroes behind", with(&[0; 8]), Refused("its SHA-256 is", "again")),
-        packed("the same again behind", with(&good), Refused("its SHA-256 is", "again")),
+        packed("zeroes behind", with(&[0; 8]), Refused("its digest is", "again")),
+        packed("the same again behind", with(&good), Refused("its digest is", "again")),
     ]);
 }
 

@@ -53,7 +53,7 @@ impl World {
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.cache()).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries.map(|e| e.file_name().into_string().unwrap()).collect();
-        names.retain(|name| !matches!(&**name, "index" | "locks"));
+        names.retain(|name| !matches!(&**name, "index" | "locks" | "users"));
         names.sort();
         names
     }

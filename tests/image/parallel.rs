@@ -51,7 +51,7 @@ fn ten_inits_download_once() {
     assert_eq!((server.requests(PATH), server.sent(PATH)), (1, packed.len()));
 
     let base = format!("{}.qcow2", digest(&disk));
-    assert_eq!(names(&cache), [base.clone(), "index".into(), "locks".into()]);
+    assert_eq!(names(&cache), [base.clone(), "index".into(), "locks".into(), "users".into()]);
     assert_eq!(fs::read(cache.join(&base)).unwrap(), disk);
     let inspected =
         home.nsvm(["machine", "inspect"].into_iter().chain(machines.iter().map(|m| &**m)));
