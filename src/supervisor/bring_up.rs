@@ -18,7 +18,7 @@ use super::vm::QMP_PATIENCE;
 use crate::app::Context;
 use crate::fs::is_locked;
 use crate::link::{AgentBinary, Link, Target, answers_as_ssh};
-use crate::machine::config::{MachineConfig, Provisioning};
+use crate::machine::config::MachineConfig;
 use crate::qemu::process::own_words;
 use crate::qemu::qmp::{Qmp, QmpError};
 use crate::qemu::ready;
@@ -27,10 +27,10 @@ use crate::qemu::ready;
 /// begins only when a guest of ours has been silent for this long.
 const KNOCK_AFTER: Duration = Duration::from_secs(40);
 
-/// cloud-init makes its guest in steps, and sshd is up before the last of them:
-/// whoever knocks then finds a guest without swap or certificates. Translated,
-/// a first boot of Debian takes one to two minutes.
-const KNOCK_AFTER_CLOUD_INIT: Duration = Duration::from_secs(150);
+/// The same for a translated guest. sshd is up before certificates, swap and
+/// cloud-init's last step are, and the guest tells the host after those: a
+/// first boot of Debian with cloud-init takes one to two minutes.
+const KNOCK_AFTER_TRANSLATED: Duration = Duration::from_secs(150);
 
 /// How often to knock, and how long to listen for an answer each time.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,10 +119,10 @@ impl BringUp {
 
 /// A guest that has nothing of ours never tells.
 fn knock_after(config: &MachineConfig, translated: bool) -> Duration {
-    match config.provisioning {
-        Provisioning::Own | Provisioning::None => Duration::ZERO,
-        Provisioning::CloudInit if translated => KNOCK_AFTER_CLOUD_INIT,
-        Provisioning::CloudInit | Provisioning::Ignition | Provisioning::Either => KNOCK_AFTER,
+    match (config.provisioning.is_ours(), translated) {
+        (false, _) => Duration::ZERO,
+        (true, false) => KNOCK_AFTER,
+        (true, true) => KNOCK_AFTER_TRANSLATED,
     }
 }
 
