@@ -9,7 +9,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use super::guest::{ENVIRONMENT_UNIT, GROUPS, Guest, GuestFile, SHELL};
+use super::guest::{ENVIRONMENT, GROUPS, Guest, GuestFile, SHELL};
 use crate::machine::config::GUEST_MAC;
 
 /// The files of a seed (cloud-init's datasource NoCloud).
@@ -100,6 +100,9 @@ fn cloud_config(guest: &Guest) -> String {
         },
         "growpart": { "mode": "auto", "devices": ["/"] },
         "resize_rootfs": true,
+        // Before sshd lets anybody in: a user's own systemd instance takes the
+        // environment over when it starts. Later boots have the unit.
+        "bootcmd": [["cloud-init-per", "instance", "nsvm-environment", "sh", "-c", ENVIRONMENT]],
         "write_files": files(guest),
         "runcmd": commands(guest),
     });
@@ -147,8 +150,7 @@ fn commands<'a>(guest: &Guest<'a>) -> Vec<Vec<&'a str>> {
     let systemctl = |verb, units: &[&'static str]| [&["systemctl", verb][..], units].concat();
     vec![
         systemctl("enable", &units),
-        systemctl("restart", &["systemd-sysctl.service", ENVIRONMENT_UNIT]),
-        // The user's own systemd starts now, and takes over the environment.
+        systemctl("restart", &["systemd-sysctl.service"]),
         vec!["loginctl", "enable-linger", guest.username],
         systemctl("start", &units),
     ]

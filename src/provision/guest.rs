@@ -47,9 +47,6 @@ pub const SHELL: &str = "/bin/bash";
 /// Ids for the user's own user namespaces (subuid(5)); the range is podman's.
 const SUBID_RANGE: &str = "100000:1000000";
 
-/// Sets the host's variables in PID 1.
-pub const ENVIRONMENT_UNIT: &str = "nsvm-environment.service";
-
 macro_rules! text {
     ($name:literal) => {
         include_str!(concat!("../../machine-config/guest/", $name))
@@ -61,6 +58,9 @@ macro_rules! unit {
         GuestUnit { name: $name, text: text!($name) }
     };
 }
+
+/// Takes over the variables that the host passed at this start.
+pub const ENVIRONMENT: &str = text!("environment.sh");
 
 impl Guest<'_> {
     /// Every file that neither provisioner has words of its own for.
@@ -74,7 +74,7 @@ impl Guest<'_> {
             file("/etc/systemd/system/user@.service.d/90-nsvm.conf", 0o644, text!("delegate.conf")),
             file("/etc/sysctl.d/90-nsvm.conf", 0o644, text!("sysctl.conf")),
             file("/etc/ssh/sshd_config.d/20-nsvm-machine.conf", 0o600, text!("sshd.conf")),
-            file("/etc/nsvm/environment.sh", 0o644, text!("environment.sh")),
+            file("/etc/nsvm/environment.sh", 0o644, ENVIRONMENT),
             file("/etc/profile.d/nsvm-environment.sh", 0o644, text!("profile.sh")),
         ];
         files.extend(self.swap_files());
