@@ -151,6 +151,11 @@ fn open_streams(request: &ExecRequest, account: &Account) -> io::Result<(Streams
     for ours in [&stdin, &stdout, &stderr] {
         rustix::io::ioctl_fionbio(ours, true)?;
     }
+    // Programs open /dev/stdin and /dev/stderr anew, which asks for the owner.
+    let owner = Some(rustix::fs::Uid::from_raw(account.credentials.uid));
+    for theirs in [&child_in, &child_out, &child_err] {
+        rustix::fs::fchown(theirs, owner, None)?;
+    }
     Ok((Streams::Pipes { stdin, stdout, stderr }, Ends::Pipes([child_in, child_out, child_err])))
 }
 

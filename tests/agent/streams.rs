@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nsvm::app::session::Stdio;
 use nsvm::protocol::message::{FromAgent, FromHost, Output};
 use nsvm::protocol::outcome::Outcome;
-use nsvm::protocol::request::ExecRequest;
+use nsvm::protocol::request::{ExecRequest, UserSpec};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Agent, Captured, DEADLINE};
@@ -21,6 +21,19 @@ fn stdout_and_stderr_stay_apart_and_stdin_ends() {
     let request = ExecRequest::new(["sh", "-c", "cat; echo err >&2; echo end"]);
     let done = link.output(request, b"in\0put");
     assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("in\0putend\n", "err\n"));
+    assert_eq!(done.outcome, Outcome::Exited(0));
+}
+
+#[test]
+fn a_plain_user_can_open_its_streams_anew() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let script = "cat /dev/stdin >/dev/stdout; echo err >/dev/stderr; id -u";
+    let mut request = ExecRequest::new(["sh", "-c", script]);
+    request.user = Some(UserSpec { user: "65534".into(), group: None });
+    let done = link.output(request, b"in\n");
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("in\n65534\n", "err\n"));
     assert_eq!(done.outcome, Outcome::Exited(0));
 }
 

@@ -24,7 +24,7 @@ pub fn ignition_ran(machine: &Machine) {
     // The package's own validator finds nothing to say about what we rendered.
     let config = machine.home.path().join(format!("config/machine/{NAME}.ign"));
     let config = std::fs::read(config).unwrap();
-    let validate = ["--machine", NAME, "exec", "ignition-validate", "/dev/stdin"];
+    let validate = ["--machine", NAME, "exec", "ignition-validate", "-"];
     let said = Ran(machine.home.nsvm(validate).write_stdin(config).output().unwrap()).exits(0);
     assert_eq!((said.stdout().as_str(), said.stderr().as_str()), ("", ""));
     let broken = Ran(machine.home.nsvm(validate).write_stdin("{}").output().unwrap());
