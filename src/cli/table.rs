@@ -10,6 +10,48 @@ pub enum Format {
     Json,
 }
 
+/// The options of every list.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ListOptions {
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Print no header
+    #[arg(short, long)]
+    pub noheading: bool,
+    /// Print one word for each: the name, or the digest
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl ListOptions {
+    /// Prints `all` as asked: one `word` each, JSON, or rows below `header`.
+    pub fn print<T: serde::Serialize>(
+        &self,
+        all: &[T],
+        word: fn(&T) -> String,
+        header: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> serde_json::Result<()> {
+        if self.quiet {
+            for one in all {
+                println!("{}", word(one));
+            }
+        } else if self.format == Format::Json {
+            println!("{}", serde_json::to_string_pretty(all)?);
+        } else {
+            let rows: Vec<_> = all.iter().map(row).collect();
+            print!("{}", render((!self.noheading).then_some(header), &rows));
+        }
+        Ok(())
+    }
+
+    /// Whether people are to read it.
+    pub fn is_table(&self) -> bool {
+        !self.quiet && self.format == Format::Table
+    }
+}
+
 /// Lays out rows under their header, columns separated by two spaces or more.
 pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> String {
     let header: Option<Vec<String>> =

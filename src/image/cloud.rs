@@ -13,7 +13,7 @@ use super::fetch::is_protected;
 use super::ingest::Expected;
 use super::prepare::Job;
 use super::remote::download;
-use super::tracked::tracked;
+use super::tracked::{Name, tracked};
 use crate::machine::config::Arch;
 
 /// The longest list known, Ubuntu's, has about 8 KB.
@@ -34,7 +34,7 @@ pub fn image(
     let spelling = format!("{image}:{}", version.name);
     let kind = format!("{image}-{}-{}", version.name, job.arch.name()).replace('.', "_");
     let key = Key::new(&kind, &[&place.url, &place.checksums]);
-    tracked(job, &key, &spelling, || {
+    tracked(job, &Name::unsigned(&key, &spelling), || {
         let found = newest(job, &spelling, &place)?;
         Ok(Remembered { release: Some(version.name.clone()), ..found })
     })
@@ -57,7 +57,7 @@ pub fn pinned(
     let sha256 = sha256.to_ascii_lowercase();
     let url = parse(&template.replace("{arch}", job.arch.name()))?;
     let key = Key::new(&format!("{image}-{}", job.arch.name()).replace('.', "_"), &[&sha256]);
-    tracked(job, &key, image, || {
+    tracked(job, &Name::unsigned(&key, image), || {
         let expected = Expected { source_sha256: Some(&sha256), ..Expected::default() };
         download(job, &url, expected)
     })

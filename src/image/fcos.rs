@@ -7,15 +7,15 @@ use url::Url;
 
 use super::cache::{Key, Remembered};
 use super::catalog::Keys;
-use super::choices::Pull;
 use super::error::ImageError;
 use super::fetch::{is_protected, places};
 use super::ingest::Expected;
 use super::prepare::Job;
 use super::release::Release;
 use super::remote::{Download, download_from, first_that_answers};
-use super::signature::{self, Published};
+use super::signature::Published;
 use super::stream::{Artifact, Stream, StreamError};
+use super::tracked::{Name, tracked};
 
 /// Stream metadata has about 60 KB.
 const METADATA_MAX: usize = 4 << 20;
@@ -45,37 +45,9 @@ pub fn image(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<Remembered, ImageError> {
     let address = address(job, fcos)?;
     let key = Key::new(&format!("{}-{}-{}", fcos.image, fcos.stream, job.arch.name()), &[&address]);
     let spelling = spelling(fcos);
-    let (known, cached) = known(job, &key, fcos.keys)?;
-    // A release never changes: once it is here, nobody need be asked.
-    let pull = if fcos.release.is_some() && job.settings.pull == Pull::Newer {
-        Pull::Missing
-    } else {
-        job.settings.pull
-    };
-    match (cached, pull) {
-        (Some(found), Pull::Never | Pull::Missing) => Ok(found),
-        (None, Pull::Never) if known => Err(signature::not_checked(&spelling)),
-        (None, Pull::Never) => Err(ImageError::NotCached(spelling)),
-        (cached, _) => match get(job, fcos, &spelling, &address) {
-            Ok(found) => {
-                let found = Remembered { source: spelling, arch: Some(job.arch), ..found };
-                job.cache.remember(&key, &found)?;
-                Ok(found)
-            }
-            Err(error) => older(job, cached, error),
-        },
-    }
-}
-
-/// Whether the cache has it, and it if it was checked enough.
-fn known(
-    job: &Job<'_>,
-    key: &Key,
-    keys: Option<&Keys>,
-) -> Result<(bool, Option<Remembered>), ImageError> {
-    let Some(found) = job.cache.recall(key) else { return Ok((false, None)) };
-    let suffices = signature::suffices(job, &found, keys)?;
-    Ok((true, suffices.then_some(found)))
+    let is_fixed = fcos.release.is_some();
+    let name = Name { key: &key, spelling: &spelling, keys: fcos.keys, is_fixed };
+    tracked(job, &name, || get(job, fcos, &spelling, &address))
 }
 
 fn spelling(fcos: &Fcos<'_>) -> String {
@@ -104,21 +76,6 @@ fn address(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<String, ImageError> {
 fn rebased(address: &Url, stream_url: &Url) -> String {
     let before = stream_url.path().rsplit_once("/streams/").map_or("", |(before, _)| before);
     format!("{}{before}{}", stream_url.origin().ascii_serialization(), address.path())
-}
-
-/// A server that does not answer costs only the newest release.
-fn older(
-    job: &Job<'_>,
-    cached: Option<Remembered>,
-    error: ImageError,
-) -> Result<Remembered, ImageError> {
-    match cached {
-        Some(found) if matches!(error, ImageError::Fetch(_)) => {
-            job.progress.warn(format!("Using the image in the cache: {error}"));
-            Ok(found)
-        }
-        _ => Err(error),
-    }
 }
 
 fn get(

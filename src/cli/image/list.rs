@@ -3,23 +3,17 @@
 use jiff::Timestamp;
 
 use crate::app::image::list::{ListedImage, Listing, list};
-use crate::cli::table::{self, Format, ago};
+use crate::cli::table::{ListOptions, ago};
 use crate::cli::{environment, report};
+use crate::image::Unfinished;
 use crate::machine::units::human_bytes;
 
 /// List the base images in the cache
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm image list")]
 pub struct ListArgs {
-    /// How to print them
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print no header
-    #[arg(short, long)]
-    noheading: bool,
-    /// Print only the digests
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 const HEADER: [&str; 8] =
@@ -30,27 +24,22 @@ pub fn run(args: &ListArgs) -> anyhow::Result<u8> {
     for error in unreadable {
         report::note(&format!("Warning: {error}"));
     }
-    if args.quiet {
-        for image in &images {
-            println!("{}", image.sha256);
-        }
-    } else if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&images)?);
-    } else {
-        let rows: Vec<_> = images.iter().map(|image| row(image, Timestamp::now())).collect();
-        let header = (!args.noheading).then_some(&HEADER[..]);
-        print!("{}", table::render(header, &rows));
-        for download in unfinished {
-            let of = download.total.map(|total| format!(" of {}", human_bytes(total)));
-            report::note(&format!(
-                "Unfinished: {}{} of \"{}\"; the next pull goes on from there",
-                human_bytes(download.done),
-                of.unwrap_or_default(),
-                download.url
-            ));
-        }
+    let now = Timestamp::now();
+    args.options.print(&images, |image| image.sha256.clone(), &HEADER, |image| row(image, now))?;
+    if args.options.is_table() {
+        unfinished.iter().for_each(mention);
     }
     Ok(0)
+}
+
+fn mention(download: &Unfinished) {
+    let of = download.total.map(|total| format!(" of {}", human_bytes(total)));
+    report::note(&format!(
+        "Unfinished: {}{} of \"{}\"; the next pull goes on from there",
+        human_bytes(download.done),
+        of.unwrap_or_default(),
+        download.url
+    ));
 }
 
 fn row(image: &ListedImage, now: Timestamp) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use crate::app::image::search::{FoundImage, search};
 use crate::cli::environment;
-use crate::cli::table::{self, Format};
+use crate::cli::table::ListOptions;
 use crate::image::Provisioner;
 
 /// List what --image knows by name
@@ -14,12 +14,8 @@ use crate::image::Provisioner;
 pub struct SearchArgs {
     /// What to look for
     text: Option<String>,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print no header
-    #[arg(short, long)]
-    noheading: bool,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 const HEADER: [&str; 7] =
@@ -27,13 +23,7 @@ const HEADER: [&str; 7] =
 
 pub fn run(args: &SearchArgs) -> anyhow::Result<u8> {
     let found = search(&environment::context()?, args.text.as_deref())?;
-    if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        let rows: Vec<_> = found.iter().map(row).collect();
-        let header = (!args.noheading).then_some(&HEADER[..]);
-        print!("{}", table::render(header, &rows));
-    }
+    args.options.print(&found, |image| image.name.clone(), &HEADER, row)?;
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::app::list::{Listed, list};
-use crate::cli::table::{self, Format, ago};
+use crate::cli::table::{ListOptions, ago};
 use crate::cli::{environment, report};
 use crate::machine::units::human_bytes;
 
@@ -11,15 +11,8 @@ use crate::machine::units::human_bytes;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine list --quiet")]
 pub struct ListArgs {
-    /// How to print them
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print no header
-    #[arg(short, long)]
-    noheading: bool,
-    /// Print only the names
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    options: ListOptions,
 }
 
 const HEADER: [&str; 7] = ["NAME", "VM TYPE", "CREATED", "LAST UP", "CPUS", "MEMORY", "DISK SIZE"];
@@ -30,17 +23,8 @@ pub fn run(args: &ListArgs) -> anyhow::Result<u8> {
     for error in bad {
         report::note(&format!("Warning: {error}"));
     }
-    if args.quiet {
-        for machine in &machines {
-            println!("{}", machine.name);
-        }
-    } else if args.format == Format::Json {
-        println!("{}", serde_json::to_string_pretty(&machines)?);
-    } else {
-        let rows: Vec<_> = machines.iter().map(|m| row(m, Timestamp::now())).collect();
-        let header = (!args.noheading).then_some(&HEADER[..]);
-        print!("{}", table::render(header, &rows));
-    }
+    let now = Timestamp::now();
+    args.options.print(&machines, |m| m.name.clone(), &HEADER, |m| row(m, now))?;
     Ok(0)
 }
 

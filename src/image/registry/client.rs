@@ -19,7 +19,7 @@ use crate::image::error::ImageError;
 use crate::image::fetch::{FetchError, Http, is_loopback};
 use crate::image::prepare::Job;
 use crate::image::remote::download;
-use crate::image::tracked::tracked;
+use crate::image::tracked::{Name, tracked};
 
 const DOCUMENTS: &[&str] = &[
     OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -32,7 +32,7 @@ const DOCUMENTS: &[&str] = &[
 pub fn image(job: &Job<'_>, reference: &str) -> Result<Remembered, ImageError> {
     let spelling = format!("docker://{reference}");
     let key = Key::new(&format!("registry-{}", job.arch.name()), &[reference]);
-    tracked(job, &key, &spelling, || {
+    tracked(job, &Name::unsigned(&key, &spelling), || {
         job.progress.step(format!("Looking up {spelling}"));
         let failed = |source| ImageError::Registry { reference: reference.to_owned(), source };
         let parsed = reference
