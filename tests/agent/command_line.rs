@@ -15,7 +15,7 @@ use nsvm::protocol::request::{ExecRequest, Size};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::client::{Agent, DEADLINE, Link, attach_command, eventually, within_deadline};
-use crate::namespaces::pids_of;
+use crate::namespaces::{nap, sleeping};
 use crate::needs_root;
 
 const SOCKET: &str = "NSVM_TEST_SOCKET";
@@ -131,7 +131,7 @@ fn keys_that_are_signals_here_reach_the_program_as_keys() {
 fn a_deadly_signal_gives_the_terminal_back_and_ends_the_program() {
     needs_root!();
     let agent = Agent::start();
-    let terminal = InTerminal::start(&agent, "echo ready; exec sleep 98708");
+    let terminal = InTerminal::start(&agent, &format!("echo ready; exec sleep {}", nap(98708)));
     terminal.wait_for("ready");
     eventually("raw", || terminal.is_raw());
     let line =
@@ -142,5 +142,5 @@ fn a_deadly_signal_gives_the_terminal_back_and_ends_the_program() {
     let (status, restored) = terminal.end();
     assert!(status.signal() == Some(15) || status.code() == Some(143), "{status:?}");
     assert!(restored);
-    eventually("the program has ended", || pids_of("sleep 98708").is_empty());
+    eventually("the program has ended", || sleeping(98708).is_empty());
 }

@@ -211,12 +211,12 @@ fn kill_child_ends_what_was_forked() {
     let link = agent.attach();
     let spec = NamespaceSpec { kill_child: Some(9), ..article() };
     // The parent of the forked program is outside its PID namespace.
-    let mut talk = link.talk(request("root", spec, &["sleep", "98701"]));
-    eventually("the program runs", || !pids_of("sleep 98701").is_empty());
+    let mut talk = link.talk(request("root", spec, &["sleep", &nap(98701)]));
+    eventually("the program runs", || !sleeping(98701).is_empty());
     talk.send(&FromHost::Signal(3));
     let outcome = talk.outcome();
     assert!(matches!(outcome, Outcome::Signaled { signal: 3, .. }), "{outcome:?}");
-    eventually("the program has ended", || pids_of("sleep 98701").is_empty());
+    eventually("the program has ended", || sleeping(98701).is_empty());
 }
 
 #[test]
@@ -225,14 +225,25 @@ fn a_lost_host_ends_a_whole_pid_namespace() {
     let agent = Agent::start();
     let link = agent.attach();
     // The first process of a PID namespace ignores a SIGHUP it has no handler for.
-    let _talk = link.talk(request("root", article(), &["sleep", "98702"]));
-    eventually("the program runs", || !pids_of("sleep 98702").is_empty());
+    let _talk = link.talk(request("root", article(), &["sleep", &nap(98702)]));
+    eventually("the program runs", || !sleeping(98702).is_empty());
     drop(link);
-    eventually("the program has ended", || pids_of("sleep 98702").is_empty());
+    eventually("the program has ended", || sleeping(98702).is_empty());
 }
 
 /// Processes with exactly this command line.
-pub fn pids_of(command: &str) -> Vec<u32> {
+/// How long `sleep` shall sleep: never to the end, and told from the naps of
+/// another run of these tests.
+pub fn nap(seconds: u32) -> String {
+    format!("{seconds}.{}", std::process::id())
+}
+
+/// The processes that take this nap.
+pub fn sleeping(seconds: u32) -> Vec<u32> {
+    pids_of(&format!("sleep {}", nap(seconds)))
+}
+
+fn pids_of(command: &str) -> Vec<u32> {
     let wanted: Vec<u8> =
         command.split(' ').flat_map(|arg| [arg.as_bytes(), b"\0"].concat()).collect();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

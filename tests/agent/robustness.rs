@@ -14,7 +14,7 @@ use nsvm::protocol::outcome::{FailedStep, Outcome};
 use nsvm::protocol::request::ExecRequest;
 
 use crate::client::{Agent, Link, attach_command, eventually, program, within_deadline};
-use crate::namespaces::pids_of;
+use crate::namespaces::{nap, sleeping};
 use crate::needs_root;
 
 #[test]
@@ -46,10 +46,10 @@ fn garbage_ends_its_own_stream_only() {
         let text = String::from_utf8_lossy(&answer);
         assert!(text.contains("the request is broken"), "{garbage:?}: {text}");
     }
-    let mut talk = link.talk(ExecRequest::new(["sleep", "98703"]));
+    let mut talk = link.talk(ExecRequest::new(["sleep", &nap(98703)]));
     talk.stream.write_all(&[0xee; 64]).unwrap();
     assert_eq!(talk.next(|message| panic!("{message:?}")), None::<()>);
-    eventually("the program has ended", || pids_of("sleep 98703").is_empty());
+    eventually("the program has ended", || sleeping(98703).is_empty());
     other.send(&FromHost::Stdin(b"alive"));
     other.stdout_until("alive");
 }
@@ -73,10 +73,10 @@ fn a_lost_host_ends_its_programs() {
     needs_root!();
     let agent = Agent::start();
     let link = agent.attach();
-    let _talk = link.talk(ExecRequest::new(["sleep", "98704"]));
-    eventually("the program runs", || !pids_of("sleep 98704").is_empty());
+    let _talk = link.talk(ExecRequest::new(["sleep", &nap(98704)]));
+    eventually("the program runs", || !sleeping(98704).is_empty());
     drop(link);
-    eventually("the program has ended", || pids_of("sleep 98704").is_empty());
+    eventually("the program has ended", || sleeping(98704).is_empty());
     let children = format!("/proc/{0}/task/{0}/children", agent.pid());
     eventually("it was reaped", || std::fs::read_to_string(&children).unwrap().is_empty());
     // The agent goes on with the next link.
@@ -88,15 +88,13 @@ fn a_closed_stream_ends_its_program_unless_that_ignores_it() {
     needs_root!();
     let agent = Agent::start();
     let link = agent.attach();
-    let talk = link.talk(ExecRequest::new(["sleep", "98705"]));
-    let nohup = link.talk(ExecRequest::new(["nohup", "sleep", "98706"]));
-    eventually("both run", || {
-        !pids_of("sleep 98705").is_empty() && !pids_of("sleep 98706").is_empty()
-    });
+    let talk = link.talk(ExecRequest::new(["sleep", &nap(98705)]));
+    let nohup = link.talk(ExecRequest::new(["nohup", "sleep", &nap(98706)]));
+    eventually("both run", || !sleeping(98705).is_empty() && !sleeping(98706).is_empty());
     drop((talk, nohup));
-    eventually("the program has ended", || pids_of("sleep 98705").is_empty());
+    eventually("the program has ended", || sleeping(98705).is_empty());
     std::thread::sleep(Duration::from_millis(200));
-    let survivors = pids_of("sleep 98706");
+    let survivors = sleeping(98706);
     assert_eq!(survivors.len(), 1);
     Command::new("kill").arg(survivors[0].to_string()).status().unwrap();
 }

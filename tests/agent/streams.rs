@@ -10,7 +10,7 @@ use nsvm::protocol::request::{ExecRequest, UserSpec};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Agent, Captured, DEADLINE};
-use crate::namespaces::pids_of;
+use crate::namespaces::{nap, sleeping};
 use crate::needs_root;
 
 #[test]
@@ -134,11 +134,12 @@ fn what_a_program_leaves_behind_does_not_keep_the_outcome() {
     needs_root!();
     let agent = Agent::start();
     let started = Instant::now();
-    let done = agent.attach().exec(&["sh", "-c", "echo first; sleep 98707 & echo last"]);
+    let script = format!("echo first; sleep {} & echo last", nap(98707));
+    let done = agent.attach().exec(&["sh", "-c", &script]);
     assert_eq!(done.stdout, "first\nlast\n");
     assert_eq!(done.outcome, Outcome::Exited(0));
     assert!(started.elapsed() < DEADLINE / 4);
-    for pid in pids_of("sleep 98707") {
+    for pid in sleeping(98707) {
         std::process::Command::new("kill").arg(pid.to_string()).status().unwrap();
     }
 }

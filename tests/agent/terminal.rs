@@ -5,7 +5,7 @@ use nsvm::protocol::outcome::Outcome;
 use nsvm::protocol::request::{Bytes, ExecRequest, Size, Terminal};
 
 use crate::client::{Agent, eventually};
-use crate::namespaces::pids_of;
+use crate::namespaces::{nap, sleeping};
 use crate::needs_root;
 
 fn in_terminal(argv: &[&str]) -> ExecRequest {
@@ -51,8 +51,8 @@ fn an_interactive_shell_has_job_control() {
     let link = agent.attach();
     let mut talk = link.talk(in_terminal(&["bash", "--norc", "-i"]));
     talk.stdout_until("# ");
-    talk.send(&FromHost::Stdin(b"sleep 98709\n"));
-    eventually("the program runs", || !pids_of("sleep 98709").is_empty());
+    talk.send(&FromHost::Stdin(format!("sleep {}\n", nap(98709)).as_bytes()));
+    eventually("the program runs", || !sleeping(98709).is_empty());
     talk.send(&FromHost::Stdin(b"\x1a"));
     talk.stdout_until("Stopped");
     talk.send(&FromHost::Stdin(b"kill %1; exit 4\n"));
