@@ -44,6 +44,7 @@ impl About {
             boot_id: self.hello.boot_id.clone(),
             kernel: self.hello.kernel.clone(),
             namespaces: supported().map(|kind| kind.option().to_owned()).collect(),
+            limits: supported().filter_map(limit).collect(),
         }
     }
 }
@@ -55,4 +56,10 @@ fn first_word(text: &str) -> String {
 /// The kinds that this kernel was built with.
 fn supported() -> impl Iterator<Item = Kind> {
     Kind::ALL.into_iter().filter(|kind| Path::new("/proc/self/ns").join(kind.proc_name()).exists())
+}
+
+/// Read anew each time: root may change it.
+fn limit(kind: Kind) -> Option<(String, u64)> {
+    let text = fs::read_to_string(Path::new("/proc/sys/user").join(kind.limit_name())).ok()?;
+    Some((kind.option().to_owned(), text.trim().parse().ok()?))
 }

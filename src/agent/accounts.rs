@@ -6,8 +6,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::plan::{Credentials, Directory, Ids};
 use crate::protocol::request::UserSpec;
 
@@ -153,6 +155,19 @@ impl Directory for Accounts<'_> {
             Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
         };
         Ok(text.lines().filter_map(block).collect())
+    }
+
+    fn enterable(&self, pid: u32) -> Kinds {
+        let inode = |pid: &str, kind: Kind| {
+            fs::metadata(format!("/proc/{pid}/ns/{}", kind.proc_name())).ok().map(|m| m.ino())
+        };
+        let usable = |kind: &Kind| {
+            let own = inode("self", *kind);
+            // setns(2) refuses the user namespace one is in.
+            let entered = *kind == Kind::User && own == inode(&pid.to_string(), *kind);
+            own.is_some() && !entered
+        };
+        Kind::ALL.into_iter().filter(usable).collect()
     }
 }
 

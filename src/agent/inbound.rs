@@ -11,6 +11,7 @@ use super::relay::{Gone, Shared};
 use super::{pty, sys};
 use crate::protocol::frame::{Decoder, Frame, FrameError, Kind};
 use crate::protocol::message::{FromHost, Output};
+use crate::protocol::signal;
 
 /// This direction of a relay.
 pub struct Inbound<'a> {
@@ -19,6 +20,8 @@ pub struct Inbound<'a> {
     pub terminal: Option<Rc<AsyncFd<OwnedFd>>>,
     /// The leader of the program's process group.
     pub pid: u32,
+    /// Whether that process passes SIGTERM and SIGINT on by itself.
+    pub passes_signals_on: bool,
 }
 
 impl Inbound<'_> {
@@ -75,6 +78,9 @@ impl Inbound<'_> {
     fn signal(&self, number: u8) {
         if !(1..=64).contains(&number) {
             return;
+        }
+        if self.passes_signals_on && [signal::INT, signal::TERM].contains(&number) {
+            return sys::signal_process(self.pid, number);
         }
         let foreground = self.terminal.as_ref().and_then(|master| {
             let group = rustix::termios::tcgetpgrp(master.get_ref()).ok()?;

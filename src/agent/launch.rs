@@ -19,8 +19,8 @@ use super::pty::{self, Pty};
 use super::report::{Report, Reports};
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
-use crate::namespace::plan::{StartDirectory, Step, plan};
-use crate::protocol::outcome::{FailedStep, Failure, Outcome};
+use crate::namespace::plan::{StartDirectory, Step, Wanted, plan};
+use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, UserSpec};
 
 /// A process that runs, or is about to run, the program.
@@ -31,6 +31,9 @@ pub struct Child {
     /// Taken by whoever relays them.
     pub streams: Option<Streams>,
     reports: File,
+    /// SIGTERM and SIGINT are for its first process alone, which passes them
+    /// on.
+    pub passes_signals_on: bool,
 }
 
 /// Our ends of the program's streams, non-blocking.
@@ -69,9 +72,19 @@ pub fn launch(request: &ExecRequest) -> Result<Child, Failure> {
             let pidfd = pidfd_open(pid, PidfdFlags::empty())
                 .map_err(|e| started("cannot watch the process")(e.into()))?;
             let pid = child.as_raw().unsigned_abs();
-            Ok(Child { pid, pidfd, streams: Some(streams), reports: File::from(reports) })
+            let passes_signals_on = request.namespaces.forward_signals;
+            let (streams, reports) = (Some(streams), File::from(reports));
+            Ok(Child { pid, pidfd, streams, reports, passes_signals_on })
         }
     }
+}
+
+/// What [`launch`] would do.
+pub fn explain(request: &ExecRequest) -> Result<Plan, Failure> {
+    let accounts = Accounts::of_system();
+    let account = account(request, &accounts)?;
+    let Launch { program, steps, .. } = prepare(request, &account, &accounts)?;
+    Ok(Plan { steps, program: program.line() })
 }
 
 impl Child {
@@ -122,7 +135,8 @@ fn prepare(
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     let start = start_directory(request, account);
-    let steps = plan(&request.namespaces, &account.credentials, start, accounts)
+    let wanted = Wanted { enter: request.enter.as_deref(), create: &request.namespaces };
+    let steps = plan(wanted, &account.credentials, start, accounts)
         .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
     Ok(Launch { user, program, steps })

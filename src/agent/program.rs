@@ -16,6 +16,8 @@ pub struct Program {
     pub candidates: Vec<CString>,
     pub argv: Vec<CString>,
     pub env: Vec<CString>,
+    /// The arguments as they were asked for.
+    asked: Vec<Bytes>,
 }
 
 impl Program {
@@ -33,7 +35,22 @@ impl Program {
             candidates: candidates(first, path)?,
             argv: argv.iter().map(|arg| CString::new(&arg[..])).collect::<Result<_, _>>()?,
             env,
+            asked: argv.to_vec(),
         })
+    }
+
+    /// The same program in another environment, which has another `PATH`.
+    pub fn with_environment(&self, variables: &Variables) -> Result<Self, NulError> {
+        Self::new(&self.asked, variables)
+    }
+
+    /// Program and arguments in one line, for people.
+    pub fn line(&self) -> String {
+        let rest = self.asked.iter().skip(1).map(|arg| String::from_utf8_lossy(arg).into_owned());
+        let words: Vec<String> = [self.name.clone()].into_iter().chain(rest).collect();
+        let line = words.join(" ");
+        // It can be as long as a request.
+        line.chars().take(4096).collect()
     }
 
     /// `$SHELL` with a dash before its name, as util-linux starts it.
@@ -45,6 +62,7 @@ impl Program {
             candidates: vec![CString::new(shell)?],
             argv: vec![CString::new([b"-", base].concat())?],
             env,
+            asked: Vec::new(),
         })
     }
 }

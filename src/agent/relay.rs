@@ -111,6 +111,7 @@ fn halves<'a>(
             (input, Some(master), stdout, Source::none(), QUIET_TERMINAL)
         }
     };
-    let inbound = Inbound { shared, input, terminal, pid: child.pid };
+    let Child { pid, passes_signals_on, .. } = *child;
+    let inbound = Inbound { shared, input, terminal, pid, passes_signals_on };
     Ok((inbound, Outbound::new(shared, child, [stdout, stderr], quiet)))
 }

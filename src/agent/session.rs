@@ -6,7 +6,7 @@ use super::about::About;
 use super::channel::Channel;
 use super::failure::refused;
 use super::hangup;
-use super::launch::{Child, launch};
+use super::launch::{self, Child, launch};
 use super::relay;
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
@@ -31,6 +31,10 @@ async fn answer(channel: &Channel, about: &About) -> io::Result<Option<Child>> {
     let mut decoder = Decoder::default();
     let last = match first_request(channel, &mut decoder).await? {
         Ok(Request::Info) => FromAgent::Info(about.info()),
+        Ok(Request::Explain(request)) => match launch::explain(&request) {
+            Ok(plan) => FromAgent::Plan(plan),
+            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+        },
         Ok(Request::Exec(request)) => match launch(&request) {
             Ok(child) => {
                 drop(request);

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
-use super::session::{self, Connection};
+use super::session::{self, Answer, Connection};
 use super::{Context, Refusal, start};
 use crate::control::client::{Client, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
-use crate::protocol::outcome::Outcome;
-use crate::protocol::request::{ExecRequest, UserSpec};
+use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
+use crate::protocol::request::{self as protocol, ExecRequest, UserSpec};
 
 /// Runs `request` in the machine on this process's own streams, as its user unless the request names one.
 pub fn run(
@@ -21,14 +21,48 @@ pub fn run(
     name: &MachineName,
     mut request: ExecRequest,
 ) -> anyhow::Result<Outcome> {
+    as_users(context, name, &mut request)?;
+    session::run_here(connection(context, name)?, request)
+}
+
+/// What the machine's agent would do for `request`: nothing runs.
+pub fn explain(
+    context: &Context,
+    name: &MachineName,
+    mut request: ExecRequest,
+) -> anyhow::Result<Result<Plan, Failure>> {
+    as_users(context, name, &mut request)?;
+    let request = protocol::Request::Explain(Box::new(request));
+    match session::ask(connection(context, name)?, request)? {
+        Answer::Plan(plan) => Ok(Ok(plan)),
+        Answer::Refused(failure) => Ok(Err(failure)),
+        Answer::Info(_) => bail!("the machine answered with something else"),
+    }
+}
+
+/// What the machine says about its guest.
+pub fn info(context: &Context, name: &MachineName) -> anyhow::Result<Info> {
+    context.store.load(name)?;
+    session::info(connection(context, name)?)
+}
+
+/// Names the machine's user where nobody else is named.
+fn as_users(
+    context: &Context,
+    name: &MachineName,
+    request: &mut ExecRequest,
+) -> anyhow::Result<()> {
     let config = context.store.load(name)?;
     request.user.get_or_insert_with(|| default_user(&config));
+    Ok(())
+}
+
+fn connection(context: &Context, name: &MachineName) -> anyhow::Result<Connection> {
     let stream = Arc::new(open(context, name)?.into_stream());
-    let connection = Connection {
+    Ok(Connection {
         reader: Box::new(SharedStream(stream.clone())),
         writer: Box::new(SharedStream(stream)),
-    };
-    session::run_here(connection, request)
+    })
 }
 
 fn default_user(config: &MachineConfig) -> UserSpec {

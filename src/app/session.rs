@@ -16,7 +16,7 @@ use super::signals;
 use super::terminal::RawMode;
 use crate::protocol::frame::{Decoder, FrameError, MAX_DATA};
 use crate::protocol::message::{FromAgent, FromHost, INITIAL_STDIN_CREDIT, Output};
-use crate::protocol::outcome::{Info, Outcome};
+use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, Request};
 
 /// A stream to the agent, as two ends that work at the same time. Closing
@@ -65,14 +65,31 @@ pub fn run(connection: Connection, request: ExecRequest, stdio: Stdio) -> anyhow
 
 /// Asks the agent about its guest.
 pub fn info(connection: Connection) -> anyhow::Result<Info> {
+    match ask(connection, Request::Info)? {
+        Answer::Info(info) => Ok(info),
+        _ => Err(anyhow!("the machine answered with something else")),
+    }
+}
+
+/// What answers a request that runs nothing.
+pub enum Answer {
+    Info(Info),
+    Plan(Plan),
+    /// The request was refused.
+    Refused(Failure),
+}
+
+/// Asks the agent for one answer.
+pub fn ask(connection: Connection, request: Request) -> anyhow::Result<Answer> {
     let mut reader = connection.reader;
-    Sender::new(connection.writer).send(&FromHost::Request(Request::Info))?;
+    Sender::new(connection.writer).send(&FromHost::Request(request))?;
     let mut decoder = Decoder::default();
     loop {
         if let Some(frame) = decoder.next()? {
             return match FromAgent::decode(frame)? {
-                FromAgent::Info(info) => Ok(info),
-                FromAgent::Outcome(Outcome::NotStarted(failure)) => Err(anyhow!(failure.message)),
+                FromAgent::Info(info) => Ok(Answer::Info(info)),
+                FromAgent::Plan(plan) => Ok(Answer::Plan(plan)),
+                FromAgent::Outcome(Outcome::NotStarted(failure)) => Ok(Answer::Refused(failure)),
                 _ => Err(FrameError::OutOfPlace(frame.kind).into()),
             };
         }
@@ -125,7 +142,9 @@ fn converse(
                 FromAgent::Stderr(bytes) => outputs.write(Output::Stderr, bytes),
                 FromAgent::StdinCredit(more) => credit.grant(more as usize),
                 FromAgent::Outcome(outcome) => return outputs.failed.map_or(Ok(outcome), Err),
-                FromAgent::Info(_) => return Err(FrameError::OutOfPlace(frame.kind).into()),
+                FromAgent::Info(_) | FromAgent::Plan(_) => {
+                    return Err(FrameError::OutOfPlace(frame.kind).into());
+                }
             }
         }
         fill(&mut *reader, &mut decoder)?;

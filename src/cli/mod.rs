@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::machine::name::MachineName;
 use namespace::verdict::{OURS, Wording};
-use namespace::{ExecArgs, UnshareArgs};
+use namespace::{ExecArgs, NamespacesArgs, NsenterArgs, UnshareArgs};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -53,6 +53,8 @@ enum Verb {
     Machine(machine::MachineArgs),
     Image(image::ImageArgs),
     Unshare(UnshareArgs),
+    Nsenter(NsenterArgs),
+    Namespaces(NamespacesArgs),
     Exec(ExecArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
@@ -60,7 +62,7 @@ enum Verb {
 
 /// Parses, runs, and turns the result into an exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args = namespace::nsenter::getopt_form(args.into_iter().collect());
     let parsed = Cli::command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
     match parsed {
         Ok(cli) => ExitCode::from(dispatch(cli)),
@@ -74,6 +76,10 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Machine(args) => machine::run(args),
         Verb::Image(args) => image::run(args),
         Verb::Unshare(args) => named().map(|machine| run::unshare(&machine, &args)),
+        Verb::Nsenter(args) => named().map(|machine| run::nsenter(&machine, &args)),
+        Verb::Namespaces(args) => {
+            named().and_then(|machine| namespace::kinds::run(&machine, &args))
+        }
         Verb::Exec(args) => named().map(|machine| run::exec(&machine, &args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
@@ -98,9 +104,9 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
     while let Some(word) = words.next() {
         match word {
             "--machine" => drop(words.next()),
-            "unshare" => {
-                let text = namespace::usage::getopt_wording(error, "nsvm unshare");
-                eprintln!("unshare: {text}");
+            "unshare" | "nsenter" | "lsns" => {
+                let text = namespace::usage::getopt_wording(error, &format!("nsvm {word}"));
+                eprintln!("{word}: {text}");
                 return Wording::Unshare.usage_code();
             }
             _ if word.starts_with('-') => {}

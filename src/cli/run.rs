@@ -1,14 +1,59 @@
 //! The verbs that run a program in the guest, from arguments to exit code.
 
+use std::io::Write;
+
 use super::namespace::verdict::{OURS, Wording, verdict};
-use super::namespace::{ExecArgs, Host, UnshareArgs, UsageError};
+use super::namespace::{ExecArgs, Host, NsenterArgs, UnshareArgs, UsageError};
 use super::{environment, report};
 use crate::app;
 use crate::machine::name::MachineName;
+use crate::namespace::explain::render;
+use crate::protocol::outcome::Outcome;
 use crate::protocol::request::ExecRequest;
 
 pub fn unshare(machine: &MachineName, args: &UnshareArgs) -> u8 {
-    run(machine, Wording::Unshare, args.resolve(&Host::real()))
+    let request = args.resolve(&Host::real());
+    run_or_explain(machine, Wording::Unshare, request, args.options.explain)
+}
+
+pub fn nsenter(machine: &MachineName, args: &NsenterArgs) -> u8 {
+    let request = args.resolve(&Host::real());
+    run_or_explain(machine, Wording::Nsenter, request, args.explain)
+}
+
+fn run_or_explain(
+    machine: &MachineName,
+    wording: Wording,
+    request: Result<ExecRequest, UsageError>,
+    explains: bool,
+) -> u8 {
+    match request {
+        Ok(request) if explains => explain(machine, wording, request),
+        request => run(machine, wording, request),
+    }
+}
+
+/// Prints the plan of the request.
+fn explain(machine: &MachineName, wording: Wording, request: ExecRequest) -> u8 {
+    let plan =
+        environment::context().and_then(|context| app::run::explain(&context, machine, request));
+    match plan {
+        Ok(Ok(plan)) => {
+            let text = render(&plan.steps, &plan.program);
+            // A reader that has gone wants no more.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            0
+        }
+        Ok(Err(failure)) => {
+            let verdict = verdict(wording, &Outcome::NotStarted(failure));
+            verdict.message.iter().for_each(|message| report::note(message));
+            verdict.code
+        }
+        Err(e) => {
+            report::error(&e);
+            OURS
+        }
+    }
 }
 
 pub fn exec(machine: &MachineName, args: &ExecArgs) -> u8 {

@@ -1,8 +1,10 @@
 //! Id maps of user namespaces (`user_namespaces(7)`).
 
+use serde::{Deserialize, Serialize};
+
 /// `count` ids from `outer` on appear inside as `inner` and up: one line of
 /// `/proc/PID/uid_map`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdRange {
     pub inner: u32,
     pub outer: u32,

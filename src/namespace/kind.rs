@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A kind of namespace (namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     Mount,
     Uts,
@@ -55,6 +56,87 @@ impl Kind {
         }
     }
 
+    /// The short option of unshare(1) and nsenter(1), without the dash.
+    pub const fn short_option(self) -> char {
+        match self {
+            Self::Mount => 'm',
+            Self::Uts => 'u',
+            Self::Ipc => 'i',
+            Self::Net => 'n',
+            Self::Pid => 'p',
+            Self::User => 'U',
+            Self::Cgroup => 'C',
+            Self::Time => 'T',
+        }
+    }
+
+    /// The file below `/proc/PID/ns` of the namespace that children get: for
+    /// two kinds unshare(2) leaves the caller where it is.
+    pub const fn proc_name_for_children(self) -> &'static str {
+        match self {
+            Self::Pid => "pid_for_children",
+            Self::Time => "time_for_children",
+            other => other.proc_name(),
+        }
+    }
+
+    /// The file below `/proc/sys/user` that limits their number for each user
+    /// (namespaces(7)).
+    pub const fn limit_name(self) -> &'static str {
+        match self {
+            Self::Mount => "max_mnt_namespaces",
+            Self::Uts => "max_uts_namespaces",
+            Self::Ipc => "max_ipc_namespaces",
+            Self::Net => "max_net_namespaces",
+            Self::Pid => "max_pid_namespaces",
+            Self::User => "max_user_namespaces",
+            Self::Cgroup => "max_cgroup_namespaces",
+            Self::Time => "max_time_namespaces",
+        }
+    }
+
+    /// The name of its flag in `linux/sched.h`.
+    pub const fn clone_name(self) -> &'static str {
+        match self {
+            Self::Mount => "CLONE_NEWNS",
+            Self::Uts => "CLONE_NEWUTS",
+            Self::Ipc => "CLONE_NEWIPC",
+            Self::Net => "CLONE_NEWNET",
+            Self::Pid => "CLONE_NEWPID",
+            Self::User => "CLONE_NEWUSER",
+            Self::Cgroup => "CLONE_NEWCGROUP",
+            Self::Time => "CLONE_NEWTIME",
+        }
+    }
+
+    /// The manual page that describes it.
+    pub const fn manual(self) -> &'static str {
+        match self {
+            Self::Mount => "mount_namespaces(7)",
+            Self::Uts => "uts_namespaces(7)",
+            Self::Ipc => "ipc_namespaces(7)",
+            Self::Net => "network_namespaces(7)",
+            Self::Pid => "pid_namespaces(7)",
+            Self::User => "user_namespaces(7)",
+            Self::Cgroup => "cgroup_namespaces(7)",
+            Self::Time => "time_namespaces(7)",
+        }
+    }
+
+    /// What a process in a namespace of its own no longer shares.
+    pub const fn isolates(self) -> &'static str {
+        match self {
+            Self::Mount => "mount points",
+            Self::Uts => "host name and NIS domain name",
+            Self::Ipc => "System V IPC, POSIX message queues",
+            Self::Net => "network devices, addresses, routes, ports",
+            Self::Pid => "process ids",
+            Self::User => "user and group ids, capabilities",
+            Self::Cgroup => "the cgroup root directory",
+            Self::Time => "boot and monotonic clocks",
+        }
+    }
+
     /// The flag of unshare(2), from `linux/sched.h`.
     pub const fn clone_flag(self) -> u32 {
         match self {
@@ -84,6 +166,17 @@ impl Kinds {
 
     pub const fn contains(self, kind: Kind) -> bool {
         self.0 & 1 << kind as u8 != 0
+    }
+
+    /// Those of both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     pub const fn is_empty(self) -> bool {

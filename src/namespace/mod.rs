@@ -1,6 +1,8 @@
-//! The vocabulary of namespaces: kinds, what is asked for, and the plan of
-//! steps that makes it so. Pure values, the same on every host.
+//! The vocabulary of namespaces: kinds, what is asked for, the plan of steps
+//! that makes it so, and the plan in words. Pure values, the same on every host.
 
+pub mod enter;
+pub mod explain;
 pub mod idmap;
 pub mod kind;
 pub mod plan;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf as Bytes;
 
+use super::enter::KindFile;
 use super::kind::{Kind, Kinds};
 
 /// Which namespaces a program gets and how they are set up. The default is
@@ -13,9 +14,15 @@ use super::kind::{Kind, Kinds};
 #[serde(default)]
 pub struct NamespaceSpec {
     pub kinds: Kinds,
+    /// Files that shall keep new namespaces alive; of equal kinds the last.
+    pub persist: Vec<KindFile>,
     pub fork: bool,
     /// The signal (Linux number) the forked child gets when its parent dies.
     pub kill_child: Option<u8>,
+    /// The parent passes SIGTERM and SIGINT on to the forked child.
+    pub forward_signals: bool,
+    /// Who owns the new user namespace: user and group id outside.
+    pub owner: Option<(u32, u32)>,
     pub map_user: Option<MapTarget>,
     pub map_group: Option<MapTarget>,
     pub map_users: Vec<MapRange>,
@@ -24,6 +31,10 @@ pub struct NamespaceSpec {
     /// None: private, the default of unshare(1).
     pub propagation: Option<Propagation>,
     pub mount_proc: Option<Bytes>,
+    pub mount_binfmt: Option<Bytes>,
+    /// A line for `binfmt_misc`'s `register`, with its mount point
+    /// in `mount_binfmt`.
+    pub load_interp: Option<Bytes>,
     pub root: Option<Bytes>,
     pub wd: Option<Bytes>,
     pub setuid: Option<u32>,
@@ -81,4 +92,14 @@ impl NamespaceSpec {
     pub fn wants(&self, kind: Kind) -> bool {
         self.kinds.contains(kind)
     }
+
+    /// The files that shall keep namespaces alive, one a kind.
+    pub fn binds(&self) -> Vec<KindFile> {
+        let last = |kind: &Kind| self.persist.iter().rev().find(|file| file.kind == *kind);
+        BIND_ORDER.iter().filter_map(last).cloned().collect()
+    }
 }
+
+/// The order in which unshare(1) binds them.
+const BIND_ORDER: [Kind; 8] =
+    [Kind::User, Kind::Cgroup, Kind::Ipc, Kind::Uts, Kind::Net, Kind::Pid, Kind::Mount, Kind::Time];

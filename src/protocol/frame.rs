@@ -20,6 +20,10 @@ pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 /// The most that an answer such as an outcome takes.
 const MAX_ANSWER: usize = 64 * 1024;
 
+/// The most that a plan takes: it repeats paths of its request, each byte as
+/// a number of up to two.
+const MAX_PLAN: usize = 3 * MAX_REQUEST;
+
 /// What a frame is for. Numbers below 16 go to the agent, others to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -36,6 +40,7 @@ pub enum Kind {
     StdinCredit = 19,
     Outcome = 20,
     Info = 21,
+    Plan = 22,
 }
 
 /// Why bytes are no frame, or a frame no message. The stream ends with it.
@@ -59,7 +64,7 @@ pub struct Frame<'a> {
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Request,
         Self::Stdin,
         Self::StdinEof,
@@ -72,6 +77,7 @@ impl Kind {
         Self::StdinCredit,
         Self::Outcome,
         Self::Info,
+        Self::Plan,
     ];
 
     /// The largest payload of this kind, in bytes.
@@ -84,6 +90,7 @@ impl Kind {
             Self::Started | Self::StdinCredit => 4,
             Self::Resize => 8,
             Self::Outcome | Self::Info => MAX_ANSWER,
+            Self::Plan => MAX_PLAN,
         }
     }
 

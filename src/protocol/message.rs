@@ -1,7 +1,7 @@
 //! Frames by meaning: what each kind's payload says.
 
 use super::frame::{self, Frame, FrameError, Kind};
-use super::outcome::{Info, Outcome};
+use super::outcome::{Info, Outcome, Plan};
 use super::request::{Request, Size};
 
 /// Bytes of stdin the host may send before the agent grants more.
@@ -38,6 +38,7 @@ pub enum FromAgent<'a> {
     /// The end; the agent closes the stream behind it.
     Outcome(Outcome),
     Info(Info),
+    Plan(Plan),
 }
 
 /// Which output.
@@ -87,6 +88,7 @@ impl<'a> FromAgent<'a> {
             }
             Self::Outcome(outcome) => frame::encode(Kind::Outcome, &pack(outcome), out),
             Self::Info(info) => frame::encode(Kind::Info, &pack(info), out),
+            Self::Plan(plan) => frame::encode(Kind::Plan, &pack(plan), out),
         }
     }
 
@@ -99,6 +101,7 @@ impl<'a> FromAgent<'a> {
             Kind::StdinCredit => Self::StdinCredit(u32::from_be_bytes(exactly(kind, payload)?)),
             Kind::Outcome => Self::Outcome(unpack(kind, payload)?),
             Kind::Info => Self::Info(unpack(kind, payload)?),
+            Kind::Plan => Self::Plan(unpack(kind, payload)?),
             _ => return Err(FrameError::OutOfPlace(kind)),
         })
     }
@@ -150,6 +153,7 @@ mod tests {
     use super::super::frame::{Decoder, HEADER};
     use super::super::outcome::{FailedStep, Failure};
     use super::*;
+    use crate::namespace::plan::Step;
 
     fn frame_of(bytes: &[u8]) -> Decoder {
         let mut decoder = Decoder::default();
@@ -189,6 +193,7 @@ mod tests {
             FromAgent::Outcome(Outcome::Signaled { signal: 9, core: false }),
             FromAgent::Outcome(Outcome::NotStarted(failure)),
             FromAgent::Info(Info { kernel: "6.12".into(), ..Info::default() }),
+            FromAgent::Plan(Plan { steps: vec![Step::Exec], program: "x".into() }),
         ] {
             let mut bytes = Vec::new();
             message.encode(&mut bytes);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::namespace::plan::Step;
+
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -51,4 +53,15 @@ pub struct Info {
     pub kernel: String,
     /// Long option names of the namespace kinds that this kernel has.
     pub namespaces: Vec<String>,
+    /// How many of a kind each user may have, from `/proc/sys/user`.
+    #[serde(default)]
+    pub limits: Vec<(String, u64)>,
+}
+
+/// What the agent would do for a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// What the last step runs, for people.
+    pub program: String,
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf as Bytes;
 
 use super::frame::{self, FrameError, Kind};
+use crate::namespace::enter::EnterSpec;
 use crate::namespace::spec::NamespaceSpec;
 
 /// One request; more verbs become more variants.
@@ -15,6 +16,8 @@ use crate::namespace::spec::NamespaceSpec;
 pub enum Request {
     /// Run a program; [`super::outcome::Outcome`] answers last.
     Exec(Box<ExecRequest>),
+    /// Tell the [`super::outcome::Plan`] of that, and run nothing.
+    Explain(Box<ExecRequest>),
     /// Tell [`super::outcome::Info`].
     Info,
 }
@@ -37,6 +40,9 @@ pub struct ExecRequest {
     /// A terminal instead of pipes.
     #[serde(default)]
     pub tty: Option<Terminal>,
+    /// Namespaces of others to enter before new ones are made.
+    #[serde(default)]
+    pub enter: Option<Box<EnterSpec>>,
     #[serde(default)]
     pub namespaces: NamespaceSpec,
 }

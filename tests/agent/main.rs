@@ -9,6 +9,8 @@
 mod client;
 mod command_line;
 mod cost;
+mod entering;
+mod keeping;
 mod namespaces;
 mod processes;
 mod robustness;

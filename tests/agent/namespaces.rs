@@ -12,7 +12,7 @@ use crate::client::{Agent, Finished, Link, eventually};
 use crate::needs_root;
 
 /// The options of the article: --user --pid --map-root-user --mount-proc --fork.
-fn article() -> NamespaceSpec {
+pub fn article() -> NamespaceSpec {
     NamespaceSpec {
         kinds: kinds(&[Kind::User, Kind::Pid, Kind::Mount]),
         fork: true,
@@ -23,18 +23,18 @@ fn article() -> NamespaceSpec {
     }
 }
 
-fn kinds(kinds: &[Kind]) -> Kinds {
+pub fn kinds(kinds: &[Kind]) -> Kinds {
     kinds.iter().copied().collect()
 }
 
-fn request(user: &str, spec: NamespaceSpec, argv: &[&str]) -> ExecRequest {
+pub fn request(user: &str, spec: NamespaceSpec, argv: &[&str]) -> ExecRequest {
     let mut request = ExecRequest::new(argv.iter().copied());
     request.user = Some(user.parse().unwrap());
     request.namespaces = spec;
     request
 }
 
-fn run(link: &Link, user: &str, spec: NamespaceSpec, script: &str) -> Finished {
+pub fn run(link: &Link, user: &str, spec: NamespaceSpec, script: &str) -> Finished {
     link.output(request(user, spec, &["bash", "-c", script]), b"")
 }
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -42,6 +42,31 @@ pub fn die_by(signal: i32) -> ! {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let _ = u8::try_from(signal).map(|signal| kill(unistd::getpid().as_raw(), signal));
     exit_now(1)
+}
+
+/// The user namespace that owns an open namespace (`ioctl_ns(2)`); of a user
+/// namespace its parent.
+pub fn parent_user_namespace(namespace: &OwnedFd) -> io::Result<OwnedFd> {
+    descriptor_by_ioctl(namespace.as_fd(), NS_GET_USERNS)
+}
+
+/// The network namespace of a socket (`sockios.h`, since Linux 4.9).
+pub fn socket_namespace(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    const SIOCGSKNS: libc::c_ulong = 0x894c;
+    descriptor_by_ioctl(socket.as_fd(), SIOCGSKNS)
+}
+
+/// `_IO(0xb7, 1)` of `linux/nsfs.h`.
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
+
+/// An ioctl without argument whose answer is a new descriptor.
+fn descriptor_by_ioctl(fd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<OwnedFd> {
+    // SAFETY: these requests take no argument and touch no memory. (musl
+    // declares the request as an int.)
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _) };
+    let new = Errno::result(result)?;
+    // SAFETY: the kernel has just made it for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// A descriptor that tokio tells when it is ready.
@@ -91,6 +116,11 @@ pub fn signal_group(leader: u32, signal: u8) {
     if kill(-leader, signal) == Err(Errno::ESRCH) {
         let _ = kill(leader, signal);
     }
+}
+
+/// Sends a signal to one process. One that has ended takes none.
+pub fn signal_process(pid: u32, signal: u8) {
+    let _ = kill(pid.cast_signed(), signal);
 }
 
 fn kill(pid: i32, signal: u8) -> nix::Result<()> {

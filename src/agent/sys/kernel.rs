@@ -1,25 +1,30 @@
 //! [`Sys`] by the real kernel.
 
 use std::ffi::{CString, OsStr};
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{self, ForkResult, Gid, Pid, Uid};
-use rustix::process::{DumpableBehavior, WaitOptions, dumpable_behavior, set_dumpable_behavior};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{self, ForkResult, Gid, Uid};
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
-use super::calls::{close_range, die_by, die_with, exit_now, fork, own_pidfd};
-use super::mapper::Mapper;
-use super::{report, write_file};
+use super::calls::{die_with, fork, own_pidfd};
+use super::companion::Companion;
+use super::handles::Handles;
+use super::mapper::write_maps;
+use super::parent::{patient, stay_behind};
+use super::{binder, write_file};
 use crate::agent::program::Program;
-use crate::agent::report::Report;
 use crate::agent::steps::{Sys, WriteError};
+use crate::namespace::enter::KindFile;
 use crate::namespace::kind::Kinds;
-use crate::namespace::plan::{Credentials, IdMaps};
+use crate::namespace::plan::{Credentials, IdMaps, Parent};
 use crate::namespace::spec::Propagation;
 
 /// The kernel, for the process that is about to become `program`.
@@ -27,38 +32,28 @@ pub struct Kernel<'a> {
     program: &'a Program,
     /// Closed by the exec.
     reports: BorrowedFd<'a>,
-    mapper: Option<Mapper>,
+    mapper: Option<Companion>,
+    binder: Option<Companion>,
+    pub(super) handles: Handles,
+    /// The program in another environment.
+    pub(super) replaced: Option<Program>,
 }
 
 impl<'a> Kernel<'a> {
     pub const fn new(program: &'a Program, reports: BorrowedFd<'a>) -> Self {
-        Self { program, reports, mapper: None }
+        Self {
+            program,
+            reports,
+            mapper: None,
+            binder: None,
+            handles: Handles::new(),
+            replaced: None,
+        }
     }
 
-    /// The parent's end of `--fork`: it passes on how the child ends, as
-    /// unshare(1) does.
-    fn stay_behind(&self, child: Pid) -> ! {
-        let Some(child) = rustix::process::Pid::from_raw(child.as_raw()) else { exit_now(1) };
-        report(self.reports, &Report::Forked(child.as_raw_nonzero().get().unsigned_abs()));
-        // A copy of the agent's memory: no core file, no debugger.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-        let _ = rustix::thread::set_name(c"unshare");
-        // The program alone decides when its streams end.
-        close_range(0, 2);
-        loop {
-            // rustix, because nix knows no real-time signals.
-            match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(Some((_, status))) => {
-                    match (status.exit_status(), status.terminating_signal()) {
-                        (Some(code), _) => exit_now(code),
-                        (_, Some(signal)) => die_by(signal),
-                        _ => {}
-                    }
-                }
-                _ => exit_now(1),
-            }
-        }
+    /// What the exec will run.
+    pub(super) fn program(&self) -> &Program {
+        self.replaced.as_ref().unwrap_or(self.program)
     }
 }
 
@@ -82,12 +77,27 @@ impl Sys for Kernel<'_> {
     }
 
     fn start_id_mapper(&mut self, maps: &IdMaps) -> io::Result<()> {
-        self.mapper = Some(Mapper::start(maps, self.reports)?);
+        let work = |target| write_maps(target, maps, self.reports);
+        self.mapper = Some(Companion::start(work)?);
         Ok(())
     }
 
     fn finish_id_mapper(&mut self) -> io::Result<bool> {
-        self.mapper.take().map_or(Ok(true), Mapper::finish)
+        self.mapper.take().map_or(Ok(true), Companion::finish)
+    }
+
+    fn start_binder(&mut self, files: &[KindFile]) -> io::Result<()> {
+        let work = |target| binder::bind_for(target, files, self.reports);
+        self.binder = Some(Companion::start(work)?);
+        Ok(())
+    }
+
+    fn finish_binder(&mut self) -> io::Result<bool> {
+        self.binder.take().map_or(Ok(true), Companion::finish)
+    }
+
+    fn bind(&mut self, file: &KindFile) -> io::Result<()> {
+        binder::bind("self", file)
     }
 
     /// A process that has changed its user does not own its own /proc files
@@ -103,20 +113,21 @@ impl Sys for Kernel<'_> {
         result
     }
 
-    fn fork(&mut self, kill_child: Option<u8>) -> io::Result<()> {
-        let parent = match kill_child {
+    fn fork(&mut self, parent: &Parent) -> io::Result<()> {
+        let death = match parent.kill_child {
             None => None,
             Some(signal) => Some((signal, own_pidfd()?)),
         };
         // As in unshare(1): the parent waits although Ctrl-C reaches it too.
-        let patient: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         let mut before = SigSet::empty();
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&patient), Some(&mut before))?;
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&patient()), Some(&mut before))?;
+        let binder = self.binder.take();
         match fork()? {
-            ForkResult::Parent { child } => self.stay_behind(child),
+            ForkResult::Parent { child } => stay_behind(child, parent, binder, self.reports),
             ForkResult::Child => {
+                drop(binder);
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-                parent.map_or(Ok(()), |(signal, pidfd)| die_with(&pidfd, signal))
+                death.map_or(Ok(()), |(signal, pidfd)| die_with(&pidfd, signal))
             }
         }
     }
@@ -136,6 +147,18 @@ impl Sys for Kernel<'_> {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
         let dir = OsStr::from_bytes(dir);
         Ok(mount(Some("proc"), dir, Some("proc"), flags, None::<&str>)?)
+    }
+
+    fn mount_binfmt(&mut self, dir: &[u8]) -> io::Result<()> {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+        let (name, dir) = (Some("binfmt_misc"), OsStr::from_bytes(dir));
+        Ok(mount(name, dir, name, flags, None::<&str>)?)
+    }
+
+    fn register_interpreter(&mut self, dir: &[u8], line: &[u8]) -> Result<(), WriteError> {
+        let path = Path::new(OsStr::from_bytes(dir)).join("register");
+        let mut file = OpenOptions::new().write(true).open(path).map_err(WriteError::Open)?;
+        file.write_all(line).map_err(WriteError::Write)
     }
 
     fn change_root(&mut self, dir: &[u8]) -> io::Result<()> {
@@ -171,7 +194,7 @@ impl Sys for Kernel<'_> {
     /// As execvp(3): a script without an interpreter line goes to the shell,
     /// and a file that may not be executed is told only when nothing else was.
     fn exec(&mut self) -> io::Error {
-        let Program { candidates, argv, env, .. } = self.program;
+        let Program { candidates, argv, env, .. } = self.program();
         let mut last = Errno::ENOENT;
         for path in candidates {
             let Err(error) = unistd::execve(path, argv, env);
@@ -193,8 +216,8 @@ impl Sys for Kernel<'_> {
 impl Kernel<'_> {
     fn exec_by_shell(&self, path: &CString) -> Errno {
         let mut argv = vec![c"/bin/sh".to_owned(), path.clone()];
-        argv.extend(self.program.argv.iter().skip(1).cloned());
-        let Err(error) = unistd::execve(c"/bin/sh", &argv, &self.program.env);
+        argv.extend(self.program().argv.iter().skip(1).cloned());
+        let Err(error) = unistd::execve(c"/bin/sh", &argv, &self.program().env);
         error
     }
 }

@@ -2,16 +2,11 @@
 //! one id needs privilege there.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{self, ForkResult, Pid};
-use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+use nix::unistd::{self, Pid};
 
-use super::calls::{exit_now, fork};
 use super::{report, write_file};
 use crate::agent::failure::failed;
 use crate::agent::report::Report;
@@ -20,50 +15,9 @@ use crate::namespace::idmap::{self, IdRange};
 use crate::namespace::plan::IdMaps;
 use crate::protocol::outcome::FailedStep;
 
-/// That process, seen from the one whose maps it will write.
-pub struct Mapper {
-    pid: Pid,
-    /// A byte on it says: the user namespace exists.
-    go: OwnedFd,
-    dumpable: DumpableBehavior,
-}
-
-impl Mapper {
-    /// Starts it; `reports` is where it tells what fails.
-    pub fn start(maps: &IdMaps, reports: BorrowedFd<'_>) -> io::Result<Self> {
-        let (wait, go) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-        let target = unistd::getpid();
-        // newuidmap looks at who owns /proc/PID.
-        let dumpable = dumpable_behavior()?;
-        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-        match fork()? {
-            ForkResult::Parent { child } => Ok(Self { pid: child, go, dumpable }),
-            ForkResult::Child => {
-                drop(go);
-                // The end without a byte: the process has given up.
-                let told = rustix::io::read(&wait, &mut [0]) == Ok(1);
-                let done = told && write_maps(target, maps, reports);
-                exit_now(i32::from(!done))
-            }
-        }
-    }
-
-    /// Lets it write, and waits; whether it could.
-    pub fn finish(self) -> io::Result<bool> {
-        rustix::io::write(&self.go, b"!")?;
-        let status = loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                status => break status?,
-            }
-        };
-        set_dumpable_behavior(self.dumpable)?;
-        Ok(matches!(status, WaitStatus::Exited(_, 0)))
-    }
-}
-
+/// Writes the maps of `target`; tells `reports` what fails.
 /// Root writes the maps itself, others ask newuidmap(1) and newgidmap(1).
-fn write_maps(target: Pid, maps: &IdMaps, reports: BorrowedFd<'_>) -> bool {
+pub fn write_maps(target: Pid, maps: &IdMaps, reports: BorrowedFd<'_>) -> bool {
     let write = |file: &str, tool: &str, ranges: &[IdRange]| {
         let lines = idmap::lines(ranges);
         if ranges.is_empty() {

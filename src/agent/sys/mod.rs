@@ -4,9 +4,13 @@
 //! that has one thread; such a copy may allocate. It must not return into the
 //! agent's own code: it ends by exec or by [`exit_now`].
 
+mod binder;
 mod calls;
+mod companion;
+mod handles;
 mod kernel;
 mod mapper;
+mod parent;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -14,7 +18,7 @@ use std::os::fd::BorrowedFd;
 
 pub use calls::{
     default_broken_pipes, default_signals, exit_now, fork, ignore_broken_pipes, keep_only,
-    signal_group, watch, watch_borrowed,
+    signal_group, signal_process, watch, watch_borrowed,
 };
 pub use kernel::Kernel;
 

@@ -1,9 +1,11 @@
-//! The verbs that run a program in the guest: arguments in, requests out,
-//! and outcomes as exit codes.
+//! The verbs about the guest's namespaces: arguments in, requests out, and
+//! outcomes as exit codes.
 
 pub mod environment;
 pub mod exec;
 pub mod identity;
+pub mod kinds;
+pub mod nsenter;
 pub mod unshare;
 pub mod usage;
 pub mod verdict;
@@ -13,6 +15,8 @@ use std::io;
 use std::path::Path;
 
 pub use exec::ExecArgs;
+pub use kinds::NamespacesArgs;
+pub use nsenter::NsenterArgs;
 pub use unshare::UnshareArgs;
 pub use usage::UsageError;
 

@@ -20,8 +20,10 @@ pub enum UsageError {
     Mapping(String),
     #[error("failed to parse {what}: '{text}'")]
     Number { what: &'static str, text: String },
-    #[error("persistent namespaces (--{kind}={file}) are not supported yet")]
-    Persistent { kind: &'static str, file: String },
+    #[error("failed to parse owner")]
+    Owner,
+    #[error("mutually exclusive arguments: {0}")]
+    Exclusive(&'static str),
     #[error("argument '{0}' holds a NUL byte")]
     Nul(String),
     #[error("invalid variable '{0}': it must be NAME=VALUE, or NAME to take the host's value")]

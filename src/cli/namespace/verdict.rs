@@ -7,6 +7,10 @@ use crate::protocol::outcome::{FailedStep, Failure, Outcome};
 pub enum Wording {
     /// `unshare: ...`, exit 1, as util-linux does.
     Unshare,
+    /// `nsenter: ...`, the same.
+    Nsenter,
+    /// `lsns: ...`, the same.
+    Lsns,
     /// `Error: ...`, exit 125, as podman does.
     Podman,
 }
@@ -46,7 +50,7 @@ fn not_started(wording: Wording, failure: &Failure) -> u8 {
         (FailedStep::Exec, _) => NOT_EXECUTABLE,
         (
             FailedStep::Namespaces | FailedStep::User | FailedStep::WorkingDirectory,
-            Wording::Unshare,
+            Wording::Unshare | Wording::Nsenter | Wording::Lsns,
         ) => 1,
         _ => OURS,
     }
@@ -57,6 +61,8 @@ impl Wording {
     pub fn line(self, message: &str) -> String {
         let prefix = match self {
             Self::Unshare => "unshare",
+            Self::Nsenter => "nsenter",
+            Self::Lsns => "lsns",
             Self::Podman => "Error",
         };
         let safe: String =
@@ -67,7 +73,7 @@ impl Wording {
     /// The exit code of options that were refused.
     pub const fn usage_code(self) -> u8 {
         match self {
-            Self::Unshare => 1,
+            Self::Unshare | Self::Nsenter | Self::Lsns => 1,
             Self::Podman => OURS,
         }
     }

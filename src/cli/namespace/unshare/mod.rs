@@ -6,7 +6,9 @@ mod values;
 use clap::ArgMatches;
 
 pub use options::UnshareOptions;
-use values::{map_target, number, parse_propagation, parse_setgroups, parse_signal};
+use values::{map_target, parse_owner, parse_propagation, parse_setgroups, parse_signal};
+
+pub use values::number;
 
 use super::{Host, UsageError, bytes};
 use crate::app::terminal::TtyChoice;
@@ -80,6 +82,7 @@ impl UnshareArgs {
             cwd: None,
             user: options.identity.resolve()?,
             tty: (host.terminal)(TtyChoice::Auto)?,
+            enter: None,
             namespaces: self.spec()?,
         })
     }
@@ -89,8 +92,11 @@ impl UnshareArgs {
         let options = &self.options;
         let (map_user, map_group) = self.own_maps();
         let spec = NamespaceSpec {
-            kinds: options.kinds()?,
-            fork: options.fork || options.kill_child.is_some(),
+            kinds: options.kinds(),
+            persist: options.persist(),
+            fork: options.fork || options.kill_child.is_some() || options.forward_signals,
+            forward_signals: options.forward_signals,
+            owner: options.owner.as_deref().map(parse_owner).transpose()?,
             kill_child: options.kill_child.as_deref().map(parse_signal).transpose()?,
             map_user,
             map_group,
@@ -98,7 +104,9 @@ impl UnshareArgs {
             map_groups: options.ranges(&options.map_groups)?,
             setgroups: options.setgroups.as_deref().map(parse_setgroups).transpose()?,
             propagation: options.propagation.as_deref().map(parse_propagation).transpose()?,
-            mount_proc: options.mount_proc.as_deref().map(bytes),
+            mount_proc: options.proc_dir(),
+            mount_binfmt: options.binfmt_dir(),
+            load_interp: options.load_interp.as_deref().map(bytes),
             root: options.root.as_deref().map(bytes),
             wd: options.wd.as_deref().map(bytes),
             setuid: number(options.setuid.as_deref(), "uid")?,
@@ -240,10 +248,43 @@ mod tests {
             ("--kill-child=FOO", "unknown signal: FOO"),
             ("--setuid x", "failed to parse uid: 'x'"),
             ("-T --boottime 1x", "failed to parse boottime offset: '1x'"),
-            ("--net=/run/n", "persistent namespaces (--net=/run/n) are not supported yet"),
+            ("--owner 5", "failed to parse owner"),
         ] {
             assert_eq!(refused(args), text);
         }
+    }
+
+    #[test]
+    fn files_keep_namespaces() {
+        let spec = spec("--net=/run/n --uts -m=/run/m");
+        assert_eq!(spec.kinds.iter().count(), 3);
+        let files: Vec<_> = spec.binds().into_iter().map(|file| (file.kind, file.path)).collect();
+        let path = |text: &str| bytes(text.as_ref());
+        assert_eq!(files, [(Kind::Net, path("/run/n")), (Kind::Mount, path("/run/m"))]);
+    }
+
+    #[test]
+    fn interpreters_need_binfmt_misc_and_that_needs_proc() {
+        let path = |text: &str| Some(bytes(text.as_ref()));
+        let binfmt = path("/proc/sys/fs/binfmt_misc");
+        for (args, proc, binfmt) in [
+            ("--mount-binfmt", path("/proc"), binfmt.clone()),
+            ("--mount-binfmt=/b", None, path("/b")),
+            ("--mount-binfmt --mount-proc=/p", path("/p"), binfmt.clone()),
+            ("-l :x:", path("/proc"), binfmt.clone()),
+            ("--mount-binfmt=/b --load-interp :x:", None, path("/b")),
+        ] {
+            let spec = spec(args);
+            assert_eq!((spec.mount_proc, spec.mount_binfmt), (proc, binfmt), "{args}");
+            assert!(spec.kinds.contains(Kind::User) && spec.kinds.contains(Kind::Mount));
+        }
+    }
+
+    #[test]
+    fn owner_and_forwarding_imply_what_their_manual_says() {
+        assert_eq!(spec("--owner 5:6").owner, Some((5, 6)));
+        assert_eq!(kinds("--owner 5:6"), ["user"]);
+        assert!(spec("--forward-signals").fork && spec("--forward-signals").forward_signals);
     }
 
     #[test]

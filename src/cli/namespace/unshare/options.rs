@@ -2,12 +2,17 @@
 
 use std::ffi::OsString;
 
-use super::values::{map_range, persistent};
-use crate::cli::namespace::UsageError;
+use super::values::map_range;
 use crate::cli::namespace::environment::EnvironmentArgs;
 use crate::cli::namespace::identity::IdentityArgs;
+use crate::cli::namespace::{UsageError, bytes};
+use crate::namespace::enter::KindFile;
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::spec::MapRange;
+use crate::protocol::request::Bytes;
+
+/// Where the kernel offers to mount `binfmt_misc`.
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Each option alone; what they mean together is the parent module's.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -55,9 +60,20 @@ pub struct UnshareOptions {
     /// (implies --fork)
     #[arg(long, value_name = "SIGNAL", num_args = 0..=1, require_equals = true, default_missing_value = "KILL")]
     pub kill_child: Option<String>,
+    /// Pass SIGTERM and SIGINT on to the forked child (implies --fork)
+    #[arg(long)]
+    pub forward_signals: bool,
     /// Mount proc first, on /proc or DIR (implies --mount)
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/proc")]
     pub mount_proc: Option<OsString>,
+    /// Mount binfmt_misc first, on /proc/sys/fs/binfmt_misc or DIR (implies
+    /// --user and --mount)
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = BINFMT)]
+    pub mount_binfmt: Option<OsString>,
+    /// Register an interpreter, as binfmt_misc reads it (implies
+    /// --mount-binfmt)
+    #[arg(short = 'l', long, value_name = "LINE")]
+    pub load_interp: Option<OsString>,
     /// Mount propagation: slave, shared, private or unchanged
     #[arg(long, value_name = "MODE")]
     pub propagation: Option<String>,
@@ -92,6 +108,9 @@ pub struct UnshareOptions {
     /// Map groups: auto, subids, all or INNER:OUTER:COUNT (repeatable)
     #[arg(long, value_name = "RANGE", action = clap::ArgAction::Append)]
     pub map_groups: Vec<String>,
+    /// Who owns the user namespace, by numbers outside (implies --user)
+    #[arg(long, value_name = "UID:GID")]
+    pub owner: Option<String>,
     /// Whether setgroups(2) is allowed in the user namespace: allow or deny
     #[arg(long, value_name = "allow|deny")]
     pub setgroups: Option<String>,
@@ -112,6 +131,9 @@ pub struct UnshareOptions {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub boottime: Option<String>,
 
+    /// Say step by step what would happen, and run nothing
+    #[arg(long, help_heading = "Machine")]
+    pub explain: bool,
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
@@ -124,8 +146,26 @@ pub struct UnshareOptions {
 
 impl UnshareOptions {
     /// The kinds, those included that other options imply.
-    pub fn kinds(&self) -> Result<Kinds, UsageError> {
-        let asked = [
+    pub fn kinds(&self) -> Kinds {
+        let mut kinds: Kinds = self.asked().map(|(kind, _)| kind).collect();
+        let binfmt = self.mount_binfmt.is_some() || self.load_interp.is_some();
+        if self.mount_proc.is_some() || binfmt {
+            kinds.insert(Kind::Mount);
+        }
+        if self.maps_ids() || self.owner.is_some() || binfmt {
+            kinds.insert(Kind::User);
+        }
+        kinds
+    }
+
+    /// The files that shall keep namespaces.
+    pub fn persist(&self) -> Vec<KindFile> {
+        let file = |(kind, path): (Kind, &OsString)| KindFile { kind, path: bytes(path) };
+        self.asked().filter(|(_, path)| !path.is_empty()).map(file).collect()
+    }
+
+    fn asked(&self) -> impl Iterator<Item = (Kind, &OsString)> {
+        let all = [
             (Kind::Mount, &self.mount),
             (Kind::Uts, &self.uts),
             (Kind::Ipc, &self.ipc),
@@ -135,21 +175,20 @@ impl UnshareOptions {
             (Kind::Cgroup, &self.cgroup),
             (Kind::Time, &self.time),
         ];
-        let mut kinds = Kinds::NONE;
-        for (kind, file) in asked {
-            match file.as_deref() {
-                None => {}
-                Some(file) if file.is_empty() => kinds.insert(kind),
-                Some(file) => return Err(persistent(kind, file)),
-            }
-        }
-        if self.mount_proc.is_some() {
-            kinds.insert(Kind::Mount);
-        }
-        if self.maps_ids() {
-            kinds.insert(Kind::User);
-        }
-        Ok(kinds)
+        all.into_iter().filter_map(|(kind, file)| Some((kind, file.as_ref()?)))
+    }
+
+    /// Where proc is mounted: binfmt_misc at its own place needs it.
+    pub fn proc_dir(&self) -> Option<Bytes> {
+        let own = self.mount_binfmt.as_ref().is_some_and(|dir| dir != BINFMT);
+        let needed = !own && self.binfmt_dir().is_some();
+        let implied = needed.then(|| Bytes::from(b"/proc".to_vec()));
+        self.mount_proc.as_deref().map(bytes).or(implied)
+    }
+
+    pub fn binfmt_dir(&self) -> Option<Bytes> {
+        let implied = self.load_interp.as_ref().map(|_| Bytes::from(BINFMT.as_bytes().to_vec()));
+        self.mount_binfmt.as_deref().map(bytes).or(implied)
     }
 
     const fn maps_ids(&self) -> bool {

@@ -1,15 +1,8 @@
 //! The options' values, read as util-linux reads them.
 
-use std::ffi::OsStr;
-
 use crate::cli::namespace::UsageError;
-use crate::namespace::kind::Kind;
 use crate::namespace::spec::{MapRange, MapTarget, Propagation, SetGroups};
 use crate::protocol::signal;
-
-pub fn persistent(kind: Kind, file: &OsStr) -> UsageError {
-    UsageError::Persistent { kind: kind.option(), file: file.to_string_lossy().into_owned() }
-}
 
 pub fn map_target(text: &str) -> MapTarget {
     text.parse().map_or_else(|_| MapTarget::Name(text.to_owned()), MapTarget::Id)
@@ -34,6 +27,13 @@ pub fn map_range(text: &str) -> Result<MapRange, UsageError> {
         return Ok(MapRange::Range { inner, outer, count });
     }
     Err(UsageError::Mapping(text.to_owned()))
+}
+
+/// `UID:GID`.
+pub fn parse_owner(text: &str) -> Result<(u32, u32), UsageError> {
+    let numbers =
+        text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers.ok_or(UsageError::Owner)
 }
 
 pub fn parse_signal(text: &str) -> Result<u8, UsageError> {

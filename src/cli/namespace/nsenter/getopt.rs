@@ -1,0 +1,97 @@
+//! Short options with an optional value, which getopt(3) takes from the same
+//! word (`-n/run/netns/x`) and clap only behind an equals sign.
+
+use std::ffi::OsString;
+
+/// Short options of nsenter(1) with an optional value.
+const OPTIONAL: &str = "muinpCUTrwW";
+
+/// Those with a value in any case.
+const REQUIRED: &str = "tNSG";
+
+/// Long options whose value is the next word, with ours.
+const LONG_REQUIRED: [&str; 7] =
+    ["target", "net-socket", "setuid", "setgid", "user-name", "set-env", "env-file"];
+
+/// The command line, `nsvm` included, with the short options of `nsenter`
+/// rewritten; other verbs' are left alone.
+pub fn getopt_form(args: Vec<OsString>) -> Vec<OsString> {
+    let Some(verb) = verb(&args).filter(|at| args[*at] == "nsenter") else { return args };
+    let mut form: Vec<OsString> = args[..=verb].to_vec();
+    let mut rest = args.into_iter().skip(verb + 1);
+    while let Some(word) = rest.next() {
+        let text = word.to_str().unwrap_or_default();
+        if text == "--" || text.len() < 2 || !text.starts_with('-') {
+            form.push(word);
+            break;
+        }
+        let (words, takes_next) = match text.strip_prefix("--") {
+            Some(long) => (vec![word.clone()], long_takes_next(long)),
+            None => shorts(&text[1..]),
+        };
+        form.extend(words);
+        form.extend(takes_next.then(|| rest.next()).flatten());
+    }
+    form.extend(rest);
+    form
+}
+
+/// Where the verb is, behind options such as `--machine NAME`.
+fn verb(args: &[OsString]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match args.get(at)?.to_str()? {
+            "--machine" => at += 2,
+            word if word.starts_with('-') => at += 1,
+            _ => return Some(at),
+        }
+    }
+}
+
+fn long_takes_next(long: &str) -> bool {
+    let known = |name: &&str| name.starts_with(long);
+    !long.contains('=') && LONG_REQUIRED.iter().any(|name| known(name))
+}
+
+/// A word of short options, its last value behind an equals sign, and
+/// whether the next word is a value.
+fn shorts(text: &str) -> (Vec<OsString>, bool) {
+    for (at, option) in text.char_indices() {
+        let value = &text[at + option.len_utf8()..];
+        if REQUIRED.contains(option) {
+            return (vec![format!("-{text}").into()], value.is_empty());
+        }
+        if OPTIONAL.contains(option) && !value.is_empty() {
+            let value = value.strip_prefix('=').unwrap_or(value);
+            let before = (at > 0).then(|| format!("-{}", &text[..at]).into());
+            let last = format!("-{option}={value}").into();
+            return (before.into_iter().chain([last]).collect(), false);
+        }
+    }
+    (vec![format!("-{text}").into()], false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        let form = getopt_form(args);
+        form.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn values_in_the_same_word_get_an_equals_sign() {
+        for (line, expected) in [
+            ("nsvm nsenter -n/x -r", "nsvm nsenter -n=/x -r"),
+            ("nsvm nsenter -Fn=/x -- -n/y", "nsvm nsenter -F -n=/x -- -n/y"),
+            ("nsvm --machine m nsenter -t -n/x -m", "nsvm --machine m nsenter -t -n/x -m"),
+            ("nsvm nsenter --target -5 -w/x a -w/y", "nsvm nsenter --target -5 -w=/x a -w/y"),
+            ("nsvm nsenter -t1 -mu", "nsvm nsenter -t1 -m=u"),
+            ("nsvm unshare -n/x", "nsvm unshare -n/x"),
+        ] {
+            assert_eq!(form(line), expected);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The steps that lead from the agent to a program in its namespaces: pure,
+//! the order is that of unshare(1) and nsenter(1) in util-linux 2.41.
+
+mod create;
+mod enter;
+mod maps;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub use step::{Binds, Clock, Credentials, Handle, IdMaps, Parent, StartDirectory, Step};
+
+use super::enter::EnterSpec;
+use super::kind::Kinds;
+use super::spec::NamespaceSpec;
+use maps::Maps;
+
+/// Users or groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    Users,
+    Groups,
+}
+
+/// What a plan may ask of the guest's files. Errors are whole sentences in
+/// util-linux's words.
+pub trait Directory {
+    fn id_of(&self, ids: Ids, name: &str) -> Option<u32>;
+    /// The first block of subordinate ids of a user: first id and count.
+    fn subordinate(&self, ids: Ids, uid: u32) -> Result<(u32, u32), String>;
+    /// The blocks our own user namespace has: first id and count.
+    fn available(&self, ids: Ids) -> Result<Vec<(u32, u32)>, String>;
+    /// The kinds of this process's namespaces that could be entered: those
+    /// the kernel has, and not the user namespace that is ours already.
+    fn enterable(&self, pid: u32) -> Kinds;
+}
+
+/// Why there is no plan, in util-linux's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// Which namespaces a program gets: those it enters, then new ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub enter: Option<&'a EnterSpec>,
+    pub create: &'a NamespaceSpec,
+}
+
+/// The steps for a program that `caller` runs.
+pub fn plan(
+    wanted: Wanted<'_>,
+    caller: &Credentials,
+    start: StartDirectory,
+    directory: &dyn Directory,
+) -> Result<Vec<Step>, Refusal> {
+    let mut steps = vec![Step::BecomeUser(caller.clone()), Step::EnterDirectory(start)];
+    if let Some(spec) = wanted.enter {
+        enter::entering(spec, directory, &mut steps)?;
+    }
+    let spec = wanted.create;
+    let maps = Maps::resolve(spec, caller, directory)?;
+    create::creation(spec, &maps, &mut steps);
+    create::own_maps(spec, &maps, &mut steps);
+    create::file_systems(spec, &mut steps);
+    create::identity(spec, &mut steps);
+    steps.push(Step::Exec);
+    Ok(steps)
+}

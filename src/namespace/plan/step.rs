@@ -1,0 +1,164 @@
+//! The steps a plan is made of, as values: they also travel to the host, which
+//! explains them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::namespace::enter::{Id, KindFile};
+use crate::namespace::idmap::IdRange;
+use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::spec::{Propagation, SetGroups};
+
+/// One thing the new process does. Paths are bytes of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    BecomeUser(Credentials),
+    /// The directory to start in.
+    EnterDirectory(StartDirectory),
+    /// Of a process, whether its namespaces may be looked at.
+    CheckTarget(u32),
+    /// Keep a file open under this handle, for a later step.
+    Open(Handle, Vec<u8>),
+    /// Take the SELinux context of this process at the exec.
+    FollowContext(u32),
+    /// Keep hold of a process, so that its namespaces can be joined.
+    HoldTarget {
+        pid: u32,
+        kinds: Kinds,
+    },
+    /// Open the process list of this process's cgroup.
+    OpenCgroup(u32),
+    /// Open the user namespace that owns the open one of this kind.
+    OpenParentUser(Kind),
+    /// Open the network namespace of a socket of a process.
+    OpenSocketNamespace {
+        pid: u32,
+        socket: u32,
+    },
+    /// Drop the supplementary groups, if that is allowed here.
+    TryDropGroups,
+    /// Join what can be joined now: a process that loses privilege in its
+    /// new user namespace has to join the others before.
+    TryJoin(Kinds),
+    /// Join the rest.
+    Join(Kinds),
+    /// To come back to it after the root directory has changed.
+    RememberDirectory,
+    /// Make the open root directory the root.
+    EnterRoot,
+    /// Open a working directory by its name in the new root.
+    OpenDirectoryInside(Vec<u8>),
+    ReturnToDirectory,
+    TakeEnvironment,
+    MoveToCgroup,
+    /// Start a process outside that will bind files to namespaces.
+    StartBinder(Vec<KindFile>),
+    /// Start a process outside that will write maps larger than one id.
+    StartIdMapper(IdMaps),
+    Unshare(Kinds),
+    /// Let that process write the maps, and wait for it.
+    FinishIdMapper,
+    /// Let that process bind the files, and wait for it.
+    FinishBinder,
+    /// Bind files to the namespaces of this process.
+    Bind(Vec<KindFile>),
+    ClockOffset(Clock, i64),
+    /// Go on in a child; the parent stays behind and passes on its end.
+    Fork(Parent),
+    MapUser(IdRange),
+    MapGroup(IdRange),
+    ControlSetgroups(SetGroups),
+    /// Of every mount below `/`.
+    Propagate(Propagation),
+    ChangeRoot(Vec<u8>),
+    ChangeDirectory(Vec<u8>),
+    MountProc {
+        dir: Vec<u8>,
+        /// Whether the mount that is there may be shared with the outside.
+        make_private: bool,
+    },
+    /// Mount `binfmt_misc`.
+    MountBinfmt(Vec<u8>),
+    /// Register an interpreter with the `binfmt_misc` mounted there.
+    LoadInterpreter {
+        dir: Vec<u8>,
+        line: Vec<u8>,
+    },
+    /// Drop the supplementary groups and set the group id.
+    SetGroup(u32),
+    SetUser(u32),
+    /// The group first, without supplementary groups, then the user.
+    TakeIdentity {
+        uid: Option<Id>,
+        gid: Option<Id>,
+    },
+    /// Become the owner that a new user namespace shall have.
+    BecomeOwner {
+        uid: u32,
+        gid: u32,
+    },
+    KeepCapabilities,
+    Exec,
+}
+
+/// What the process does that stays behind at a fork.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Parent {
+    /// What the child gets when the parent dies.
+    pub kill_child: Option<u8>,
+    /// Whether it passes SIGTERM and SIGINT on.
+    pub forward_signals: bool,
+    pub binds: Binds,
+}
+
+/// Who binds files to namespaces once the child exists.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Binds {
+    #[default]
+    None,
+    /// The process that [`Step::StartBinder`] has started.
+    ByBinder,
+    /// The parent itself.
+    Itself(Vec<KindFile>),
+}
+
+/// Something that a step keeps open for a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handle {
+    Namespace(Kind),
+    Root,
+    Directory,
+    Environment,
+    /// A process's directory in /proc, which its user and group own.
+    Process,
+}
+
+/// Who a process is to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+}
+
+/// Where the program starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartDirectory {
+    /// The user's home, or `/` where that cannot be entered, as login does.
+    Home(Vec<u8>),
+    /// What was asked for, or nothing.
+    Asked(Vec<u8>),
+}
+
+/// Maps that another process has to write.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IdMaps {
+    pub users: Vec<IdRange>,
+    pub groups: Vec<IdRange>,
+}
+
+/// A clock with an offset (`time_namespaces(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    Monotonic,
+    Boottime,
+}
