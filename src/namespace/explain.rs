@@ -1,5 +1,7 @@
 //! A plan in words: what happens, step by step, and what each step isolates.
 
+use std::fmt::Write;
+
 use super::enter::{Id, KindFile};
 use super::idmap::{self, IdRange};
 use super::kind::{Kind, Kinds};
@@ -13,9 +15,10 @@ pub fn render(steps: &[Step], program: &str) -> String {
     let mut text = String::new();
     for (number, step) in steps.iter().enumerate() {
         let (what, details) = (what(step, program), details(step));
-        text.push_str(&format!("{:>width$}. {}\n", number + 1, harmless(&what)));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:>width$}. {}", number + 1, harmless(&what));
         for detail in details {
-            text.push_str(&format!("{:width$}    - {}\n", "", harmless(&detail)));
+            let _ = writeln!(text, "{:width$}    - {}", "", harmless(&detail));
         }
     }
     text

@@ -49,8 +49,7 @@ fn verb(args: &[OsString]) -> Option<usize> {
 }
 
 fn long_takes_next(long: &str) -> bool {
-    let known = |name: &&str| name.starts_with(long);
-    !long.contains('=') && LONG_REQUIRED.iter().any(|name| known(name))
+    !long.contains('=') && LONG_REQUIRED.iter().any(|name| name.starts_with(long))
 }
 
 /// A word of short options, its last value behind an equals sign, and
