@@ -96,6 +96,28 @@ pub fn all_kinds(machine: &Machine) {
     }
 }
 
+pub fn plans_and_kinds(machine: &Machine) {
+    let explained = machine.run([&ARTICLE[..], &["--explain", "touch", "/tmp/ran"]].concat());
+    let text = explained.exits(0).stdout();
+    let steps =
+        ["become user 1000", "CLONE_NEWPID", "fork", "map users: 0:1000:1", "mount a new proc"];
+    let places: Vec<_> = steps.iter().map(|step| text.find(step).expect(step)).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert!(text.ends_with("execute touch /tmp/ran\n"), "{text}");
+    machine.run(["exec", "test", "-e", "/tmp/ran"]).exits(1);
+    machine
+        .run(["unshare", "--explain", "--map-users", "subids", "--user-name", "root"])
+        .exits(1)
+        .complains(&["unshare: no line matching user \"root\" in /etc/subuid"]);
+    let kinds = machine.run(["namespaces", "--format", "json"]).exits(0).stdout();
+    let kinds: serde_json::Value = serde_json::from_str(&kinds).unwrap();
+    let kinds = kinds.as_array().unwrap();
+    assert_eq!(kinds.len(), 8);
+    assert!(kinds.iter().all(|k| k["Supported"] == true && k["Limit"].as_u64() > Some(0)));
+    let table = machine.run(["namespaces"]).exits(0).stdout();
+    assert!(table.contains("CLONE_NEWNS") && table.contains("mount_namespaces(7)"), "{table}");
+}
+
 /// Ctrl-C in a script (no terminal) reaches the program in the guest.
 pub fn signals(machine: &Machine) {
     use std::io::{BufRead, BufReader};

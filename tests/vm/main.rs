@@ -11,6 +11,7 @@ mod common;
 
 mod cloud;
 mod commands;
+mod conformance;
 mod crashes;
 mod features;
 #[cfg(target_arch = "x86_64")]
@@ -45,6 +46,8 @@ fn the_life_of_a_machine() {
     machine.tell("arguments and streams", commands::arguments_and_streams);
     machine.tell("many bytes", commands::many_bytes);
     machine.tell("all kinds of namespaces", commands::all_kinds);
+    machine.tell("plans and kinds", commands::plans_and_kinds);
+    machine.tell("as util-linux does it", conformance::util_linux);
     machine.tell("signals", commands::signals);
     machine.tell("ssh", commands::ssh);
     machine.tell("terminal", terminal::size_and_resize);
