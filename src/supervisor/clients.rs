@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +29,8 @@ pub struct Desk {
     pub start: Arc<Feed>,
     pub stop: Arc<Feed>,
     pub link: LinkWatch,
+    /// Whether anybody has asked for anything yet.
+    pub met: Arc<watch::Sender<bool>>,
     /// The tasks themselves, so that the end can wait for their last words.
     pub sessions: TaskTracker,
 }
@@ -54,6 +56,7 @@ async fn answer(mut stream: Stream, desk: Desk) {
         Ok(request) => request,
         Err(e) => return tracing::warn!("a client's request cannot be read: {e}"),
     };
+    desk.met.send_replace(true);
     let result = match request {
         Request::Watch => forward(&mut stream, desk.start.watch()).await,
         Request::Cancel => {

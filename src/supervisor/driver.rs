@@ -1,18 +1,20 @@
 //! Executes what the life cycle decides: the only place with effects on a VM.
 
+mod farewell;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::bring_up::{self, BringUp};
 use super::clients::{self, Desk};
-use super::launch::{Launched, restore_disk};
-use super::lifecycle::{Action, Ending, Failure, Input, State, step};
+use super::launch::Launched;
+use super::lifecycle::{Action, Ending, Input, State, step};
 use super::link_keeper::{self, LinkSlot, LinkState};
 use super::vm::{Fate, Vm};
 use crate::app::{Context, stop};
@@ -30,9 +32,6 @@ pub type Spawned = Launched;
 
 /// Between two presses of the guest's power button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
-
-/// Clients get this long to take their last reply.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the driver is told.
 pub enum Happening {
@@ -78,6 +77,7 @@ pub async fn run(
         start: Arc::default(),
         stop: Arc::default(),
         link,
+        met: Arc::new(watch::Sender::new(false)),
         sessions: TaskTracker::new(),
     };
     let run = first_record(context, &config, adopting);
@@ -100,6 +100,7 @@ pub async fn run(
     driver.record();
     driver.begin(timeout);
     let ending = driver.live(&mut inbox).await;
+    driver.await_first_client().await;
     listening.abort();
     driver.drop_tasks();
     // A QEMU that was started at the very moment the start was given up.
@@ -324,63 +325,6 @@ impl Driver {
         for task in self.tasks.drain(..) {
             task.abort();
         }
-    }
-
-    /// Leaves nothing of this run behind, but never touches what belongs to a
-    /// VM that still lives; says whether it is gone.
-    async fn finish(&mut self, ending: &Ending) -> bool {
-        self.slot.set(LinkState::Down("the machine has stopped".into()));
-        let paths = self.context.store.paths(&self.config.name);
-        if !self.vm.is_gone() {
-            return false;
-        }
-        match ending {
-            Ending::Stopped => self.touch_history(),
-            Ending::StartFailed(_) => self.restore_first_disk().await,
-        }
-        if let Err(e) = std::fs::remove_dir_all(paths.runtime_dir()) {
-            tracing::warn!("removing \"{}\": {e}", paths.runtime_dir().display());
-        }
-        true
-    }
-
-    /// A first boot that did not get through may have provisioned half of the
-    /// guest: the next start shall find the disk as init made it.
-    async fn restore_first_disk(&self) {
-        let was_up = self.context.store.history(&self.config.name).last_up.is_some();
-        if was_up || self.adopting {
-            return;
-        }
-        let (context, config) = (self.context.clone(), self.config.clone());
-        let restoring = tokio::task::spawn_blocking(move || restore_disk(&context, &config));
-        match restoring.await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::warn!("restoring the first disk: {}", why.message),
-            Err(e) => tracing::warn!("restoring the first disk: {e}"),
-        }
-    }
-
-    async fn say_goodbye(&self, ending: &Ending, vm_is_gone: bool) {
-        let start = match ending {
-            Ending::Stopped => Reply::Done,
-            Ending::StartFailed(why) => self.failed_start(why),
-        };
-        let stop = match ending {
-            Ending::StartFailed(why) if !vm_is_gone => {
-                let message = format!("its VM runs, but cannot be controlled: {}", why.message);
-                Reply::failed(message, why.hint.clone())
-            }
-            _ => Reply::Done,
-        };
-        self.desk.start.end(start);
-        self.desk.stop.end(stop);
-        self.desk.sessions.close();
-        let _ = tokio::time::timeout(FAREWELL, self.desk.sessions.wait()).await;
-    }
-
-    fn failed_start(&self, why: &Failure) -> Reply {
-        let message = format!("unable to start \"{}\": {}", self.config.name, why.message);
-        Reply::failed(message, why.hint.clone())
     }
 }
 
