@@ -53,8 +53,8 @@ test: setup agent
 # What takes too long for every change; `make test` has a part of each.
 test-long: test agent-aarch64
 	sh scripts/setup.sh foreign
-	NSVM_AGENT=$(AGENT) NSVM_FOREIGN_AGENT=$(RELEASE)/nsvm-agent-aarch64 \
-	sh -c '$(CARGO) test --locked --test vm -- --ignored'
+	NSVM_AGENT=$(AGENT) NSVM_FOREIGN_AGENT=$(RELEASE)/nsvm-agent-aarch64 NSVM_TEST_ALL=1 \
+	sh -c '$(CARGO) test --locked --test vm -- --include-ignored'
 
 demo: build
 	sh scripts/demo.sh $(RELEASE)/nsvm
