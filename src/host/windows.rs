@@ -111,7 +111,7 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// Prepares a child that shall outlive this process and its console.
-pub fn detach(command: &mut std::process::Command) {
+pub fn detach(command: &mut Command) {
     use std::os::windows::process::CommandExt;
     const DETACHED_PROCESS: u32 = 0x8;
     const CREATE_NEW_PROCESS_GROUP: u32 = 0x200;
