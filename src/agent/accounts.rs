@@ -116,7 +116,8 @@ impl Accounts<'_> {
         text
     }
 
-    fn name_of(&self, uid: u32) -> Option<String> {
+    /// The name of a user, if it has one.
+    pub fn name_of(&self, uid: u32) -> Option<String> {
         let passwd = self.all(&PASSWD);
         users(&passwd).find(|user| user.uid == uid).map(|user| user.name.to_owned())
     }

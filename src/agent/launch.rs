@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use super::accounts::{Account, Accounts};
 use super::environment::{self, Login};
 use super::failure::{failed, refused};
+use super::listing;
 use super::program::Program;
 use super::pty::{self, Pty};
 use super::report::{Report, Reports};
@@ -53,13 +54,32 @@ struct Launch {
     user: String,
     program: Program,
     steps: Vec<Step>,
+    end: End,
+}
+
+/// What comes after the steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Program,
+    /// The namespaces that the user may see, told on stdout.
+    Listing,
 }
 
 /// Starts the program of `request`.
 pub fn launch(request: &ExecRequest) -> Result<Child, Failure> {
+    start(request, End::Program)
+}
+
+/// Starts a process that tells what `user` may see of the namespaces here, a
+/// [`crate::namespace::listing::Snapshot`] as `MessagePack` on its stdout.
+pub fn list(user: Option<UserSpec>) -> Result<Child, Failure> {
+    start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing)
+}
+
+fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let launch = prepare(request, &account, &accounts)?;
+    let launch = Launch { end, ..prepare(request, &account, &accounts)? };
     let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
     let (streams, ends) =
         open_streams(request, &account).map_err(started("cannot open streams"))?;
@@ -139,7 +159,7 @@ fn prepare(
     let steps = plan(wanted, &account.credentials, start, accounts)
         .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
-    Ok(Launch { user, program, steps })
+    Ok(Launch { user, program, steps, end: End::Program })
 }
 
 /// A relative directory is one below the home.
@@ -182,7 +202,13 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
             let mut kernel = Kernel::new(&launch.program, reports.as_fd());
-            steps::run(&launch.steps, &subject, &mut kernel)
+            match launch.end {
+                End::Program => steps::run(&launch.steps, &subject, &mut kernel),
+                End::Listing => match steps::take_all(&launch.steps, &subject, &mut kernel) {
+                    Ok(()) => listing::tell(),
+                    Err(failure) => failure,
+                },
+            }
         };
         let _ = rustix::io::write(reports, &Report::Failed(failure).encode());
     }));

@@ -24,6 +24,8 @@ mod inbound;
 mod input;
 pub mod launch;
 mod link;
+mod listing;
+mod net_id;
 mod outbound;
 mod output;
 pub mod program;

@@ -42,6 +42,10 @@ async fn answer(channel: &Channel, about: &About) -> io::Result<Option<Child>> {
             }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
+        Ok(Request::List(user)) => match launch::list(user) {
+            Ok(child) => return Ok(relay::run(channel, decoder, child).await),
+            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+        },
         Err(error) => {
             let failure = refused(FailedStep::Request, format!("the request is broken: {error}"));
             FromAgent::Outcome(Outcome::NotStarted(failure))

@@ -5,6 +5,7 @@ pub mod image;
 pub mod init;
 pub mod inspect;
 pub mod list;
+pub mod listing;
 pub mod logs;
 pub mod provisioning;
 pub mod refusal;

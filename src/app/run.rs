@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{anyhow, bail};
 
+use super::listing;
 use super::session::{self, Answer, Connection};
 use super::{Context, Refusal, start};
 use crate::control::client::{Client, nobody_listens};
@@ -12,6 +13,7 @@ use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
+use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
 use crate::protocol::request::{self as protocol, ExecRequest, UserSpec};
 
@@ -38,6 +40,18 @@ pub fn explain(
         Answer::Refused(failure) => Ok(Err(failure)),
         Answer::Info(_) => bail!("the machine answered with something else"),
     }
+}
+
+/// What `user`, or else the machine's, may see of the machine's namespaces; or
+/// how the process that looked ended.
+pub fn list(
+    context: &Context,
+    name: &MachineName,
+    user: Option<UserSpec>,
+) -> anyhow::Result<Result<Snapshot, Outcome>> {
+    let config = context.store.load(name)?;
+    let user = user.unwrap_or_else(|| default_user(&config));
+    listing::ask(connection(context, name)?, Some(user))
 }
 
 /// What the machine says about its guest.

@@ -54,13 +54,22 @@ pub fn run_here(connection: Connection, request: ExecRequest) -> anyhow::Result<
     };
     let sender = Sender::new(connection.writer);
     signals::forward(&sender, raw.as_ref()).context("watching for signals")?;
-    converse(connection.reader, &sender, request, Stdio::of_process())
+    converse(connection.reader, &sender, exec(request), Stdio::of_process())
 }
 
 /// Runs one command over `connection` and returns how it ended. An error
 /// means that the connection broke before the end was known.
 pub fn run(connection: Connection, request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
+    relay(connection, exec(request), stdio)
+}
+
+/// The same of any request that a process answers.
+pub fn relay(connection: Connection, request: Request, stdio: Stdio) -> anyhow::Result<Outcome> {
     converse(connection.reader, &Sender::new(connection.writer), request, stdio)
+}
+
+fn exec(request: ExecRequest) -> Request {
+    Request::Exec(Box::new(request))
 }
 
 /// Asks the agent about its guest.
@@ -120,10 +129,9 @@ impl Sender {
 fn converse(
     mut reader: Box<dyn Read + Send>,
     sender: &Sender,
-    request: ExecRequest,
+    request: Request,
     stdio: Stdio,
 ) -> anyhow::Result<Outcome> {
-    let request = Request::Exec(Box::new(request));
     sender.send(&FromHost::Request(request)).context("sending the request")?;
     let credit = Arc::new(Credit::new(INITIAL_STDIN_CREDIT));
     start_stdin(stdio.stdin, sender.clone(), Arc::clone(&credit))?;

@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::machine::name::MachineName;
 use namespace::verdict::{OURS, Wording};
-use namespace::{ExecArgs, NamespacesArgs, NsenterArgs, UnshareArgs};
+use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsenterArgs, UnshareArgs};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -54,6 +54,7 @@ enum Verb {
     Image(image::ImageArgs),
     Unshare(UnshareArgs),
     Nsenter(NsenterArgs),
+    Lsns(LsnsArgs),
     Namespaces(NamespacesArgs),
     Exec(ExecArgs),
     #[command(hide = true)]
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Image(args) => image::run(args),
         Verb::Unshare(args) => named().map(|machine| run::unshare(&machine, &args)),
         Verb::Nsenter(args) => named().map(|machine| run::nsenter(&machine, &args)),
+        Verb::Lsns(args) => named().map(|machine| namespace::lsns::run(&machine, &args)),
         Verb::Namespaces(args) => {
             named().and_then(|machine| namespace::kinds::run(&machine, &args))
         }

@@ -5,5 +5,6 @@ pub mod enter;
 pub mod explain;
 pub mod idmap;
 pub mod kind;
+pub mod listing;
 pub mod plan;
 pub mod spec;

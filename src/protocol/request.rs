@@ -18,6 +18,9 @@ pub enum Request {
     Exec(Box<ExecRequest>),
     /// Tell the [`super::outcome::Plan`] of that, and run nothing.
     Explain(Box<ExecRequest>),
+    /// Write what this user may see of the guest's namespaces to stdout, as a
+    /// [`crate::namespace::listing::Snapshot`]; an outcome answers last.
+    List(Option<UserSpec>),
     /// Tell [`super::outcome::Info`].
     Info,
 }

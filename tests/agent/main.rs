@@ -11,6 +11,7 @@ mod command_line;
 mod cost;
 mod entering;
 mod keeping;
+mod listing;
 mod namespaces;
 mod processes;
 mod robustness;

@@ -231,7 +231,6 @@ fn a_lost_host_ends_a_whole_pid_namespace() {
     eventually("the program has ended", || sleeping(98702).is_empty());
 }
 
-/// Processes with exactly this command line.
 /// How long `sleep` shall sleep: never to the end, and told from the naps of
 /// another run of these tests.
 pub fn nap(seconds: u32) -> String {
@@ -243,6 +242,7 @@ pub fn sleeping(seconds: u32) -> Vec<u32> {
     pids_of(&format!("sleep {}", nap(seconds)))
 }
 
+/// Processes with exactly this command line.
 fn pids_of(command: &str) -> Vec<u32> {
     let wanted: Vec<u8> =
         command.split(' ').flat_map(|arg| [arg.as_bytes(), b"\0"].concat()).collect();

@@ -70,14 +70,17 @@ pub struct Subject<'a> {
 
 /// Takes the steps in order; returns why the program did not start.
 pub fn run(steps: &[Step], subject: &Subject<'_>, sys: &mut dyn Sys) -> Failure {
-    let mut entering = Entering::default();
-    for step in steps {
-        if let Err(failure) = take(step, subject, &mut entering, sys) {
-            return failure;
-        }
+    if let Err(failure) = take_all(steps, subject, sys) {
+        return failure;
     }
     let error = sys.exec();
     failed(FailedStep::Exec, format!("failed to execute {}", subject.program), &error)
+}
+
+/// Takes the steps in order, without running a program in the end.
+pub fn take_all(steps: &[Step], subject: &Subject<'_>, sys: &mut dyn Sys) -> Result<(), Failure> {
+    let mut entering = Entering::default();
+    steps.iter().try_for_each(|step| take(step, subject, &mut entering, sys))
 }
 
 fn take(

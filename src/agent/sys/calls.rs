@@ -56,8 +56,32 @@ pub fn socket_namespace(socket: &OwnedFd) -> io::Result<OwnedFd> {
     descriptor_by_ioctl(socket.as_fd(), SIOCGSKNS)
 }
 
-/// `_IO(0xb7, 1)` of `linux/nsfs.h`.
+/// `_IO(0xb7, 1)` of `linux/nsfs.h`, and those after it.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
+const NS_GET_PARENT: libc::c_ulong = 0xb702;
+const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+
+/// The parent of an open PID or user namespace.
+pub fn parent_namespace(namespace: &OwnedFd) -> io::Result<OwnedFd> {
+    descriptor_by_ioctl(namespace.as_fd(), NS_GET_PARENT)
+}
+
+/// The `CLONE_NEW*` flag of an open namespace.
+pub fn namespace_flag(namespace: &OwnedFd) -> io::Result<u32> {
+    // SAFETY: the request takes no argument and touches no memory.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) };
+    Ok(Errno::result(result)?.cast_unsigned())
+}
+
+/// Who made an open user namespace.
+pub fn namespace_maker(namespace: &OwnedFd) -> io::Result<u32> {
+    let mut uid: libc::uid_t = 0;
+    // SAFETY: the request writes one uid_t, which lives until after the call.
+    let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_OWNER_UID as _, &raw mut uid) };
+    Errno::result(result)?;
+    Ok(uid)
+}
 
 /// An ioctl without argument whose answer is a new descriptor.
 fn descriptor_by_ioctl(fd: BorrowedFd<'_>, request: libc::c_ulong) -> io::Result<OwnedFd> {

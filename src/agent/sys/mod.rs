@@ -18,7 +18,8 @@ use std::os::fd::BorrowedFd;
 
 pub use calls::{
     default_broken_pipes, default_signals, exit_now, fork, ignore_broken_pipes, keep_only,
-    signal_group, signal_process, watch, watch_borrowed,
+    namespace_flag, namespace_maker, parent_namespace, parent_user_namespace, signal_group,
+    signal_process, socket_namespace, watch, watch_borrowed,
 };
 pub use kernel::Kernel;
 

@@ -5,6 +5,7 @@ pub mod environment;
 pub mod exec;
 pub mod identity;
 pub mod kinds;
+pub mod lsns;
 pub mod nsenter;
 pub mod unshare;
 pub mod usage;
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use exec::ExecArgs;
 pub use kinds::NamespacesArgs;
+pub use lsns::LsnsArgs;
 pub use nsenter::NsenterArgs;
 pub use unshare::UnshareArgs;
 pub use usage::UsageError;

@@ -24,6 +24,22 @@ pub enum UsageError {
     Owner,
     #[error("mutually exclusive arguments: {0}")]
     Exclusive(&'static str),
+    #[error("unknown namespace type: {0}")]
+    Kind(String),
+    #[error("unknown tree type: {0}")]
+    Tree(String),
+    #[error("unknown column: {0}")]
+    Column(String),
+    #[error("invalid PID argument: '{0}'")]
+    Task(String),
+    #[error("invalid namespace argument: '{0}'")]
+    Namespace(String),
+    #[error("--task is mutually exclusive with <namespace>")]
+    TaskAndNamespace,
+    #[error("option '--filter' is not supported: take --json and filter that")]
+    Filter,
+    #[error("option '--list-columns' is not supported: `nsvm lsns --help` names them")]
+    ListColumns,
     #[error("argument '{0}' holds a NUL byte")]
     Nul(String),
     #[error("invalid variable '{0}': it must be NAME=VALUE, or NAME to take the host's value")]

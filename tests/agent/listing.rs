@@ -1,0 +1,132 @@
+//! The guest's namespaces, beside this host's own lsns(8).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+
+use nsvm::app::listing;
+use nsvm::namespace::kind::{Kind, Kinds};
+use nsvm::namespace::listing::{Art, Choice, Column, Format, Snapshot, Style, Tree, render, rows};
+
+use crate::client::{Agent, Link, eventually, within_deadline};
+use crate::needs_root;
+
+fn listed(link: &Link, user: &str) -> Snapshot {
+    let (connection, user) = (link.connection(), user.parse().unwrap());
+    within_deadline(move || listing::ask(connection, Some(user))).unwrap().unwrap()
+}
+
+/// A process in namespaces of its own, ended with its user.
+struct Apart(Child);
+
+impl Apart {
+    fn start() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--uts", "--ipc", "sleep", "600"]).stdin(Stdio::null());
+        let apart = Self(command.spawn().unwrap());
+        let own = std::fs::read_link("/proc/self/ns/ipc").unwrap();
+        let its = format!("/proc/{}/ns/ipc", apart.0.id());
+        eventually("it is apart", || std::fs::read_link(&its).is_ok_and(|link| link != own));
+        apart
+    }
+
+    fn number(&self, kind: Kind) -> u64 {
+        let path = format!("/proc/{}/ns/{}", self.0.id(), kind.proc_name());
+        std::fs::metadata(path).unwrap().ino()
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn table(snapshot: &Snapshot, task: u32, tree: Tree) -> String {
+    let kinds: Kinds = Kind::ALL.into_iter().collect();
+    let choice = Choice { kinds, task: Some(task), persistent: false, namespace: None, tree };
+    let format = Format {
+        columns: ["NS", "TYPE", "PATH", "PID", "PPID", "UID", "USER", "COMMAND"]
+            .map(|name| Column::by_name(name).unwrap())
+            .to_vec(),
+        headings: true,
+        style: Style::Aligned,
+        tree,
+        nowrap: false,
+        width: None,
+        art: Art::Ascii,
+    };
+    render(snapshot, &rows(snapshot, &choice).unwrap(), &format)
+}
+
+/// What lsns prints of one process: other tests' processes come and go.
+fn theirs(task: u32) -> Option<String> {
+    let columns = "NS,TYPE,PATH,PID,PPID,UID,USER,COMMAND";
+    let mut command = Command::new("lsns");
+    command.args(["-l", "-o", columns, "-p", &task.to_string()]).env("LC_ALL", "C.UTF-8");
+    Some(String::from_utf8(command.output().ok()?.stdout).unwrap())
+}
+
+#[test]
+fn root_sees_what_lsns_sees() {
+    needs_root!();
+    let apart = Apart::start();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let snapshot = listed(&link, "root");
+    let process = snapshot.processes.iter().find(|p| p.pid == apart.0.id()).unwrap();
+    assert_eq!((process.command.as_str(), process.uid), ("sleep 600", 0));
+    assert_eq!((process.user.as_str(), process.ppid), ("root", std::process::id()));
+    for kind in Kind::ALL {
+        assert!(process.namespaces.contains(&apart.number(kind)), "{kind:?}");
+    }
+    let net = snapshot.namespaces.iter().find(|n| n.id == apart.number(Kind::Net)).unwrap();
+    assert_eq!((net.kind, net.net_id), (Kind::Net, Some(-1)));
+    assert_eq!(net.owner, apart.number(Kind::User));
+    let ids: BTreeMap<u64, usize> =
+        snapshot.namespaces.iter().fold(BTreeMap::new(), |mut all, n| {
+            *all.entry(n.id).or_default() += 1;
+            all
+        });
+    assert!(ids.values().all(|count| *count == 1), "{ids:?}");
+    let theirs = theirs(apart.0.id()).unwrap();
+    assert_eq!(theirs.lines().count(), 9, "{theirs}");
+    assert_eq!(table(&snapshot, apart.0.id(), Tree::None), theirs);
+}
+
+#[test]
+fn others_see_only_their_own() {
+    needs_root!();
+    let apart = Apart::start();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let snapshot = listed(&link, "nobody");
+    let process = snapshot.processes.iter().find(|p| p.pid == apart.0.id()).unwrap();
+    assert_eq!((process.namespaces.len(), process.command.as_str()), (0, "sleep 600"));
+    let net = apart.number(Kind::Net);
+    assert!(snapshot.namespaces.iter().all(|namespace| namespace.id != net));
+}
+
+#[test]
+fn a_namespace_without_processes_is_found_by_who_keeps_it_open() {
+    needs_root!();
+    let apart = Apart::start();
+    let file = File::open(format!("/proc/{}/ns/uts", apart.0.id())).unwrap();
+    let (id, pid) = (file.metadata().unwrap().ino(), apart.0.id());
+    drop(apart);
+    let agent = Agent::start();
+    let link = agent.attach();
+    let snapshot = listed(&link, "root");
+    assert!(snapshot.processes.iter().all(|process| process.pid != pid));
+    let kept = snapshot.namespaces.iter().find(|namespace| namespace.id == id);
+    let kept = kept.unwrap_or_else(|| panic!("descriptor {}", file.as_raw_fd()));
+    assert_eq!((kept.kind, kept.is_ghost, kept.user.as_str()), (Kind::Uts, false, "root"));
+    let missing = within_deadline({
+        let connection = link.connection();
+        move || listing::ask(connection, Some("no-such-user".parse().unwrap()))
+    });
+    assert!(missing.unwrap().is_err());
+}
