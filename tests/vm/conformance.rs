@@ -70,6 +70,41 @@ const NSENTER: [&str; 24] = [
     "-t 4000000 -n",
 ];
 
+/// Options of lsns(8), with all of whose output both must agree; @ is
+/// that process.
+/// Trees are compared as JSON, because lines are drawn by the locale, and
+/// numbers of processes in namespaces that lsns is not in itself.
+const LSNS: [&str; 20] = [
+    "-p @ -l -o NS,TYPE,PATH,PID,PPID,UID,USER,COMMAND,PNS,ONS",
+    "-p @ -t net",
+    "-p @ -t net -J",
+    "-p @ -t net -r",
+    "-p @ -t uts -t ipc -n",
+    "-p @ -t user -o +ONS",
+    "-p @ -T -J -o NS,TYPE",
+    "-p @ --tree=parent -t pid -t user -J -o NS,TYPE,PNS",
+    "-p @ --output-all -t cgroup",
+    "-p 4000000",
+    "-J -p 4000000",
+    "-t x",
+    "-o NS,x",
+    "--tree=x",
+    "-p x",
+    "-J -r",
+    "-P -p 1",
+    "-p 1 5",
+    "5",
+    "x",
+];
+
+/// The whole system, as root: others may not see a process of init's.
+const LSNS_ALL: [&str; 4] = [
+    "-o NS,TYPE,PID -n",
+    "-J -l -o NS,TYPE,USER,COMMAND",
+    "-t mnt -o NS,PATH -r",
+    "-T -J -o NS,ONS",
+];
+
 /// What a program sees. Few processes, because each costs a translated guest
 /// 30 ms.
 const PROBE: &str = r#"
@@ -125,9 +160,36 @@ pub fn util_linux(machine: &Machine) {
     let entering: Vec<String> = NSENTER.iter().map(|o| o.replace('T', &target)).collect();
     compare("core", "nsenter", &entering);
     compare("root", "nsenter", &if all { entering.clone() } else { every(3, &entering) });
+    let listing: Vec<String> = LSNS.iter().map(|o| o.replace('@', &target)).collect();
+    listing_alike(machine, "core", &listing, &mut different);
+    let whole = LSNS_ALL.map(str::to_owned);
+    listing_alike(machine, "root", &whole, &mut different);
+    compared += listing.len() + whole.len();
     machine.says(["sh", "-c", &format!("kill -9 {target}; rm /tmp/probe")]);
     eprintln!("compared {compared} commands with util-linux");
     assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
+}
+
+/// Compares what is listed byte for byte, and complaints.
+fn listing_alike(machine: &Machine, user: &str, lines: &[String], different: &mut Vec<String>) {
+    let args = ["--machine", crate::machine::NAME, "exec", "--user-name", user];
+    let script = REFERENCE.replace("$options sh /tmp/probe", "$options");
+    let mut command =
+        machine.home.nsvm([&args[..], &["--", "sh", "-c", &script, "sh", "lsns"]].concat());
+    let output = command.write_stdin(lines.join("\n") + "\n").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let theirs: Vec<&str> = text.split("== ").skip(1).collect();
+    assert_eq!(theirs.len(), lines.len(), "the reference lost its way");
+    for (line, theirs) in lines.iter().zip(theirs) {
+        let args = ["lsns", "--user-name", user].into_iter().chain(line.split_whitespace());
+        let ran = machine.run(args);
+        let stderr = ran.stderr();
+        let complaint = stderr.lines().next().unwrap_or_default();
+        let ours = format!("{}\n{}-- {complaint}\n", ran.code(), ran.stdout());
+        if ours != theirs {
+            different.push(format!("{user}: lsns {line}\n ours {ours:?}\ntheirs {theirs:?}"));
+        }
+    }
 }
 
 /// Root takes everybody's subordinate ids there: `docs/conformance.md`.
