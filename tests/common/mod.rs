@@ -14,19 +14,26 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 /// An `NSVM_HOME` of its own, with a space in its path as on a Mac.
 pub struct Home {
     dir: tempfile::TempDir,
+    shares_images: bool,
 }
 
 impl Home {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("nsvm test ").tempdir().unwrap();
-        Self { dir }
+        Self { dir, shares_images: false }
+    }
+
+    /// One that takes its images from the shared cache, if there is one: those
+    /// that are built or downloaded take minutes.
+    pub fn sharing_images() -> Self {
+        Self { shares_images: true, ..Self::new() }
     }
 
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// `nsvm` in this home. The image cache is the shared one, if there is one.
+    /// `nsvm` in this home.
     pub fn nsvm<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(program());
         self.prepare(&mut command);
@@ -39,6 +46,9 @@ impl Home {
         for unwanted in ["NSVM_MACHINE", "NSVM_QEMU", "NSVM_STREAM_URL", "NSVM_LOG", "NSVM_CONFIG"]
         {
             command.env_remove(unwanted);
+        }
+        if !self.shares_images {
+            command.env_remove("NSVM_IMAGE_CACHE");
         }
     }
 

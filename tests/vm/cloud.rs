@@ -12,7 +12,7 @@ const NAME: &str = "c1";
 const PATIENCE: &str = "580";
 
 pub fn story() {
-    let home = Home::new();
+    let home = Home::sharing_images();
     let options = features::options(&home, By::CloudInit);
     let machine = Machine::made(home, NAME, "debian-local-cloud", &options);
     machine.tell("first boot by cloud-init", first_boot);

@@ -35,7 +35,7 @@ impl Drop for Foreign {
 
 pub fn story() {
     let agent = std::env::var_os("NSVM_FOREIGN_AGENT").expect("`make test-long` names the agent");
-    let machine = Foreign { home: Home::new(), agent: agent.into() };
+    let machine = Foreign { home: Home::sharing_images(), agent: agent.into() };
     // Built at most once; no deadline but the recipe's own.
     let pull = ["image", "pull", "--arch", ARCH, "debian-local"];
     let pulled = machine.home.spawnable(pull).stdout(Stdio::null()).status().unwrap();

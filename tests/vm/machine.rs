@@ -20,7 +20,7 @@ pub struct Machine {
 impl Machine {
     /// The one that most stories are told to, with every feature of init.
     pub fn init() -> Self {
-        let home = Home::new();
+        let home = Home::sharing_images();
         let options = features::options(&home, By::Ignition);
         Self::made(home, NAME, "debian-local", &options)
     }

@@ -80,7 +80,7 @@ impl Drop for World {
 #[test]
 fn from_the_stream_to_a_command() {
     let _alone = crate::alone();
-    let world = World { home: Home::new(), server: Server::start() };
+    let world = World { home: Home::sharing_images(), server: Server::start() };
     let base = world.home.run(["image", "pull", "-q", "debian-local"]).exits(0).stdout();
     let disk = std::fs::read(base.trim()).unwrap();
     let packed = packed(&disk);
