@@ -16,7 +16,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Found by the setup, because a new machine may have several or none.
 CARGO = . scripts/toolchain.sh && "$$CARGO"
 
-.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install lint setup clean
+.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install cross lint setup clean
 
 build: setup agent
 	$(CARGO) build --release --locked
@@ -61,6 +61,10 @@ demo: build
 
 bench: build
 	NSVM=$(RELEASE)/nsvm NSVM_AGENT=$(AGENT) sh -c '$(CARGO) bench --locked --quiet --bench whole'
+
+# Types on macOS, Windows and other Linux, without their compilers.
+cross: setup
+	sh scripts/cross.sh
 
 lint: setup
 	$(CARGO) fmt --check

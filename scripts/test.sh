@@ -1,6 +1,6 @@
 #!/bin/sh
-# All tests: formatting and lints (where those tools are), units, then those
-# that boot VMs.
+# All tests: formatting and lints (where those tools are), types on the other
+# systems (where rustup is), units, then those that boot VMs.
 # NSVM_AGENT names the static agent that guests get.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,4 +13,5 @@ fi
 if "$CARGO" clippy --version >/dev/null 2>&1; then
     "$CARGO" clippy --all-targets --locked -- -D warnings
 fi
+sh scripts/cross.sh
 "$CARGO" test --locked

@@ -3,14 +3,13 @@
 //! The config file is written last, and it is what makes a machine exist: a
 //! crash before that leaves only litter that the next init of the name sweeps.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::provisioning::{Inputs, ProvisionRequest};
-use super::{Context, Refusal};
+use super::{Context, Refusal, resources};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
 use crate::image::{self, Cache, Catalog, Choices, ImageError, Prepared, Wanted};
@@ -22,12 +21,6 @@ use crate::provision::guest::Guest;
 use crate::provision::keys;
 use crate::qemu::port::free_port;
 use crate::store::{History, StoreError};
-
-/// Less than this no known image boots in.
-const MIN_MEMORY: MiB = MiB(256);
-
-/// qcow2 and ext4 both end here or soon after.
-const MAX_DISK: GiB = GiB(16 * 1024);
 
 /// An image that is removed twice while it is wanted is so on purpose.
 const ATTEMPTS: u32 = 3;
@@ -44,6 +37,17 @@ pub struct InitRequest {
     /// `None`: what the image's catalog entry says.
     pub username: Option<String>,
     pub rootful: bool,
+}
+
+impl InitRequest {
+    fn resources(&self) -> Resources {
+        Resources {
+            cpus: self.cpus,
+            disk_size: self.disk_size,
+            memory: self.memory,
+            swap: self.provision.swap,
+        }
+    }
 }
 
 /// Which image, and how to come by it.
@@ -64,7 +68,7 @@ pub fn init(
     progress: &dyn Progress,
     interrupted: &AtomicBool,
 ) -> anyhow::Result<MachineConfig> {
-    check_resources(request, host::cpus(), host::memory_bytes())?;
+    resources::check(&request.resources(), host::cpus(), host::memory_bytes())?;
     check_username(request.username.as_deref())?;
     let inputs = Inputs::read(&request.provision)?;
     let _lock = context.store.lock(&request.name)?;
@@ -88,42 +92,6 @@ pub fn init(
 fn sweep(context: &Context, name: &MachineName) -> Result<(), StoreError> {
     let lock = context.store.paths(name).lock();
     context.store.remove_files_except(name, &lock)
-}
-
-fn check_resources(
-    request: &InitRequest,
-    host_cpus: u32,
-    host_memory: Option<u64>,
-) -> Result<(), Refusal> {
-    if request.cpus == 0 || request.cpus > host_cpus {
-        let text =
-            format!("cannot give the machine {} CPUs: this host has {host_cpus}", request.cpus);
-        return Err(Refusal::new(text).hint(format!("Use --cpus 1 to --cpus {host_cpus}")));
-    }
-    if request.memory < MIN_MEMORY {
-        let text = format!("{} MiB of memory are too little for a guest", request.memory.0);
-        return Err(Refusal::new(text).hint(format!("Use --memory {} or more", MIN_MEMORY.0)));
-    }
-    if let Some(total) = host_memory.filter(|total| request.memory.bytes() > *total) {
-        let text = format!(
-            "{} MiB of memory are more than this host has ({})",
-            request.memory.0,
-            human_bytes(total)
-        );
-        return Err(Refusal::new(text).hint(format!("Use --memory {} or less", total >> 20)));
-    }
-    if request.disk_size > MAX_DISK || request.disk_size.0 == 0 {
-        let text = format!("a disk of {} GiB is not possible", request.disk_size.0);
-        return Err(Refusal::new(text).hint(format!("Use --disk-size 1 to {}", MAX_DISK.0)));
-    }
-    if request.provision.swap.bytes() >= request.disk_size.bytes() {
-        let text = format!(
-            "{} MiB of swap do not fit on a disk of {} GiB",
-            request.provision.swap.0, request.disk_size.0
-        );
-        return Err(Refusal::new(text).hint("Use a smaller --swap or a larger --disk-size"));
-    }
-    Ok(())
 }
 
 /// What useradd(8) accepts: it stands in paths and in sudo's files.
@@ -174,7 +142,7 @@ pub fn prepare_image(
     image::prepare(&cache, &wanted, &settings, progress, interrupted)
 }
 
-/// The overlay starts small and grows: only what can never fit is refused.
+/// The disk holds what is in the image, and its file system can hold the disk.
 fn check_disk(
     context: &Context,
     size: GiB,
@@ -191,26 +159,7 @@ fn check_disk(
         let least = needed.div_ceil(GiB(1).bytes());
         return Err(Refusal::new(text).hint(format!("Use --disk-size {least} or more")).into());
     }
-    let data = &context.store.dirs().data;
-    fs::create_dir_all(data).with_context(|| format!("creating \"{}\"", data.display()))?;
-    let Ok((free, total)) = host::disk_space(data) else { return Ok(()) };
-    if size.bytes() > total {
-        let text = format!(
-            "a disk of {} GiB can never fit on the file system of \"{}\" ({})",
-            size.0,
-            data.display(),
-            human_bytes(total)
-        );
-        return Err(Refusal::new(text).hint("Use a smaller --disk-size").into());
-    }
-    if size.bytes() > free {
-        progress.warn(format!(
-            "the disk may grow to {} GiB, but only {} are free now",
-            size.0,
-            human_bytes(free)
-        ));
-    }
-    Ok(())
+    resources::check_room(context, size, progress)
 }
 
 /// Writes everything of the machine, the config last.
@@ -256,12 +205,7 @@ fn make(
         name: request.name.clone(),
         uuid,
         image: prepared.pin.clone(),
-        resources: Resources {
-            cpus: request.cpus,
-            disk_size: request.disk_size,
-            memory: request.memory,
-            swap: request.provision.swap,
-        },
+        resources: request.resources(),
         ssh: SshConfig {
             username,
             port: free_port(None).context("reserving a port on 127.0.0.1")?,
@@ -286,33 +230,6 @@ fn write(path: &std::path::Path, bytes: &[u8], access: Access) -> Result<(), Sto
 mod tests {
     use super::*;
 
-    fn request(cpus: u32, memory: u64, disk: u64) -> InitRequest {
-        InitRequest {
-            name: MachineName::default(),
-            cpus,
-            memory: MiB(memory),
-            disk_size: GiB(disk),
-            image: ImageRequest { sha256: None, arch: Arch::host(), choices: Choices::default() },
-            provision: ProvisionRequest::default(),
-            username: None,
-            rootful: false,
-        }
-    }
-
-    #[test]
-    fn resources_within_the_host_are_accepted() {
-        assert_eq!(check_resources(&request(2, 2048, 100), 2, Some(GiB(2).bytes())), Ok(()));
-        assert_eq!(check_resources(&request(1, 256, 16384), 2, None), Ok(()));
-    }
-
-    #[test]
-    fn swap_lies_on_the_disk() {
-        let mut big = request(1, 256, 2);
-        big.provision.swap = MiB(2048);
-        let refused = check_resources(&big, 1, None).unwrap_err();
-        assert!(refused.message.contains("2048 MiB of swap"), "{refused}");
-    }
-
     #[test]
     fn a_user_is_one_that_a_guest_can_make() {
         for good in [None, Some("core"), Some("_a-1")] {
@@ -320,22 +237,6 @@ mod tests {
         }
         for bad in ["", "1a", "a b", "../a", "A", "a%", &"a".repeat(33)] {
             assert!(check_username(Some(bad)).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn each_refusal_names_the_number_and_the_limit() {
-        for (bad, wanted) in [
-            (request(3, 2048, 10), "3 CPUs: this host has 2"),
-            (request(0, 2048, 10), "0 CPUs"),
-            (request(1, 255, 10), "255 MiB"),
-            (request(1, 4096, 10), "more than this host has (2.0 GiB)"),
-            (request(1, 2048, 16385), "16385 GiB"),
-            (request(1, 2048, 0), "0 GiB"),
-        ] {
-            let refused = check_resources(&bad, 2, Some(GiB(2).bytes())).unwrap_err();
-            assert!(refused.message.contains(wanted), "{refused}");
-            assert!(refused.hint.is_some(), "{refused}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Use cases: what the verbs do, without parsing or printing.
 
+mod capture;
 pub mod context;
 pub mod image;
 pub mod init;
@@ -10,12 +11,17 @@ pub mod logs;
 pub mod provisioning;
 pub mod refusal;
 pub mod remove;
+pub mod reset;
+mod resources;
 pub mod run;
 pub mod session;
+pub mod set;
 mod signals;
+pub mod ssh_config;
 pub mod start;
 pub mod stop;
 pub mod terminal;
+pub mod wait;
 
 pub use context::Context;
 pub use refusal::Refusal;

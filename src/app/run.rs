@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 
 use super::listing;
-use super::session::{self, Answer, Connection};
+use super::session::{self, Answer, Connection, Stdio};
 use super::{Context, Refusal, start};
 use crate::control::client::{Client, nobody_listens};
 use crate::control::message::{Reply, Request};
@@ -25,6 +25,17 @@ pub fn run(
 ) -> anyhow::Result<Outcome> {
     as_users(context, name, &mut request)?;
     session::run_here(connection(context, name)?, request)
+}
+
+/// The same on streams of the caller's, without a terminal.
+pub fn run_on(
+    context: &Context,
+    name: &MachineName,
+    mut request: ExecRequest,
+    stdio: Stdio,
+) -> anyhow::Result<Outcome> {
+    as_users(context, name, &mut request)?;
+    session::run(connection(context, name)?, request, stdio)
 }
 
 /// What the machine's agent would do for `request`: nothing runs.
@@ -137,7 +148,7 @@ fn hung_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-fn not_running(name: &MachineName) -> Refusal {
+pub fn not_running(name: &MachineName) -> Refusal {
     let hint = if *name == MachineName::default() {
         "Start it with `nsvm machine start`".to_owned()
     } else {

@@ -124,6 +124,11 @@ impl MachinePaths {
         self.data_dir().join("id_ed25519.pub")
     }
 
+    /// The guest's host key, for other SSH programs.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.data_dir().join("known_hosts")
+    }
+
     /// Dates and the last port; losing it costs only those.
     pub fn history(&self) -> PathBuf {
         self.data_dir().join("history.json")

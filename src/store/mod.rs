@@ -189,6 +189,20 @@ impl Store {
         records::derive(supervised, vm_lives, self.run_record(name), paths.qmp_socket().exists())
     }
 
+    /// Whose VM lives, by the kernel-held locks alone: readable or not.
+    pub fn living_vms(&self) -> Result<Vec<MachineName>, StoreError> {
+        let dir = self.dirs.locks();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(e) => return Err(io_error("reading the directory", &dir)(e)),
+        };
+        let named = entries.flatten().filter_map(|entry| {
+            entry.file_name().to_str()?.strip_suffix(".vm.lock")?.parse::<MachineName>().ok()
+        });
+        Ok(named.filter(|name| is_locked(&self.paths(name).vm_lock()).unwrap_or(true)).collect())
+    }
+
     /// Every file and directory a machine may have, the config first: once
     /// that is gone the machine is, and the rest is litter.
     pub fn files_of(&self, name: &MachineName) -> Vec<PathBuf> {

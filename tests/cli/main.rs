@@ -3,10 +3,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changes;
 mod failures;
 mod images;
 mod provisioning;
 mod settings;
+#[cfg(unix)]
+mod unix;
 
 use common::Home;
 
@@ -21,7 +24,7 @@ fn an_empty_home_lists_nothing_and_knows_nobody() {
         .exits(125)
         .prints("[]\n")
         .complains(&["Error: nsvm-machine-default: VM does not exist", "machine init --now"]);
-    for verb in ["start", "stop", "rm", "logs"] {
+    for verb in ["start", "stop", "restart", "wait", "rm", "logs", "ssh-config"] {
         home.run(["machine", verb, "ghost"])
             .exits(125)
             .complains(&["Error: ghost: VM does not exist"]);

@@ -6,13 +6,23 @@ use crate::common::Ran;
 use crate::machine::{Machine, NAME};
 
 pub fn resources(machine: &Machine) {
-    assert_eq!(machine.says(["nproc"]), "2");
-    let memory: f64 = machine
+    has(machine, 2, 1024, 12);
+}
+
+/// The guest has these CPUs, MiB of memory and GiB of disk.
+#[track_caller]
+pub fn has(machine: &Machine, cpus: u32, memory: u32, disk: u32) {
+    assert_eq!(machine.says(["nproc"]), cpus.to_string());
+    let size = machine.says(["df", "-B1M", "--output=size", "/"]);
+    let size: u32 = size.lines().last().unwrap().trim().parse().unwrap();
+    // The boot partitions and the file system keep some for themselves.
+    assert!((disk * 960..=disk * 1024).contains(&size), "{size} MiB of {disk} GiB");
+    let found: f64 = machine
         .says(["sed", "-n", "s/^MemTotal: *\\([0-9]*\\) kB/\\1/p", "/proc/meminfo"])
         .parse()
         .unwrap();
     // The kernel keeps some for itself.
-    assert!((0.85..=1.0).contains(&(memory / 1024.0 / 1024.0)), "{memory} KiB");
+    assert!((0.85..=1.0).contains(&(found / 1024.0 / f64::from(memory))), "{found} KiB");
 }
 
 pub fn ignition_ran(machine: &Machine) {
@@ -47,25 +57,27 @@ pub fn no_password(machine: &Machine) {
 }
 
 /// The key that the guest shows is the one nsvm made, and the user's own
-/// `ssh` gets in with the machine's key.
+/// `ssh` gets in as `ssh-config` says.
 pub fn host_key(machine: &Machine) {
     let made = machine.config()["Ssh"]["HostKey"].as_str().unwrap().to_owned();
     let words: Vec<&str> = made.split_whitespace().take(2).collect();
-    let inspected = machine.inspect();
-    let port = inspected["SSHConfig"]["Port"].to_string();
-    let hosts = machine.home.path().join("known_hosts");
-    std::fs::write(&hosts, format!("[127.0.0.1]:{port} {}\n", words.join(" "))).unwrap();
-    let identity = inspected["SSHConfig"]["IdentityPath"].as_str().unwrap().to_owned();
+    let entry = machine.home.run(["machine", "ssh-config", NAME]).exits(0).stdout();
+    let file = machine.home.path().join("ssh config");
+    std::fs::write(&file, &entry).unwrap();
     let tried = Command::new("ssh")
-        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
-        .arg("-o")
-        .arg(format!("UserKnownHostsFile=\"{}\"", hosts.display()))
-        .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=60", "-i", &identity])
-        .args(["-p", &port, "core@127.0.0.1", "cat /etc/ssh/ssh_host_ed25519_key.pub"])
+        .arg("-F")
+        .arg(&file)
+        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "nsvm-t1"])
+        .arg("cat /etc/ssh/ssh_host_ed25519_key.pub")
         .output()
         .unwrap();
-    assert!(tried.status.success(), "{}", String::from_utf8_lossy(&tried.stderr));
+    assert!(tried.status.success(), "{entry}\n{}", String::from_utf8_lossy(&tried.stderr));
     assert!(String::from_utf8_lossy(&tried.stdout).starts_with(&words.join(" ")));
+
+    let command = machine.home.run(["machine", "ssh-config", "--format", "cmd", NAME]);
+    let line = format!("{} -F none -o ConnectTimeout=60 whoami", command.exits(0).stdout().trim());
+    let tried = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&tried.stdout), "core\n", "{tried:?}");
 }
 
 pub fn user_systemd(machine: &Machine) {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::common::{Home, Ran, processes_with};
 use crate::crashes::{kill_9, supervisor};
 use crate::features::{self, By};
+use crate::guest;
 
 pub const NAME: &str = "t1";
 
@@ -202,8 +203,15 @@ pub fn stop_and_start(machine: &Machine) {
     assert!(stopped["LastUp"].as_str() > before["LastUp"].as_str());
     let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
     assert_eq!(processes_with(&uuid), Vec::<u32>::new());
+    let set = ["machine", "set", "--cpus", "1", "--memory", "1280", "--disk-size", "14", NAME];
+    machine.home.run(set).exits(0);
     machine.start();
     assert_eq!(machine.says(["cat", "kept"]), "kept");
+    guest::has(machine, 1, 1280, 14);
+    let before = machine.config();
+    let refused = machine.home.run(["machine", "set", "--cpus", "2", NAME]).exits(125);
+    refused.complains(&["unable to change settings of \"t1\"", "nsvm machine stop t1"]);
+    assert_eq!(machine.config(), before);
     // The host has no proxy any more.
     machine.run(["exec", "printenv", "HTTPS_PROXY"]).exits(1);
     assert!(!machine.says(["systemctl", "show-environment"]).contains("PROXY"));
@@ -240,6 +248,22 @@ pub fn a_second_machine(machine: &Machine) {
     assert_eq!(processes_with(&uuid("t2")), Vec::<u32>::new());
     assert_eq!(machine.says(["echo", "still here"]), "still here");
     machine.home.run(["machine", "rm", "-f", "t2"]).exits(0);
+}
+
+pub fn waiting(machine: &Machine) {
+    let wait = |what: &str, timeout: &str| {
+        machine.home.run(["machine", "wait", "--for", what, "--timeout", timeout, NAME])
+    };
+    wait("ssh", "60").exits(0).prints("");
+    wait("agent", "60").exits(0).prints("");
+    let later = "systemd-run -q --on-active=1 --unit nsvm-later sleep 60";
+    machine.says(["sudo", "sh", "-c", later]);
+    wait("unit:nsvm-later.service", "300").exits(0);
+    wait("unit:no-such.service", "1").exits(125).complains(&["no-such.service", "is inactive"]);
+    machine.run(["exec", "sudo", "systemd-run", "-q", "--unit", "nsvm-bad", "false"]).exits(0);
+    wait("unit:nsvm-bad.service", "300").exits(125).complains(&["has failed", "systemctl status"]);
+    machine.says(["sudo", "systemctl", "stop", "nsvm-later.service"]);
+    machine.says(["sudo", "systemctl", "reset-failed"]);
 }
 
 pub fn removal(machine: &Machine) {

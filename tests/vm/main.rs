@@ -54,6 +54,7 @@ fn the_life_of_a_machine() {
     machine.tell("terminal is restored", terminal::restored);
     machine.tell("Ignition ran", guest::ignition_ran);
     machine.tell("every feature, by Ignition", features::all);
+    machine.tell("waiting", machine::waiting);
     machine.tell("no login by password", guest::no_password);
     machine.tell("host key", guest::host_key);
     machine.tell("the user's own systemd", guest::user_systemd);

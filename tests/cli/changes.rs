@@ -1,0 +1,106 @@
+//! Changing machines that are stopped, and taking all of them away.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::common::Home;
+
+const INIT: [&str; 8] =
+    ["machine", "init", "-q", "--image", "/dev/null", "--disk-size", "2", "--cpus"];
+
+fn made(name: &str) -> Home {
+    let home = Home::new();
+    home.run(INIT.into_iter().chain(["1", "--memory", "512", name])).exits(0);
+    home
+}
+
+fn resources(home: &Home) -> Value {
+    let shown = home.run(["machine", "inspect", "m1"]).exits(0).stdout();
+    serde_json::from_str::<Value>(&shown).unwrap()[0]["Resources"].clone()
+}
+
+fn set(home: &Home, args: &[&str]) -> crate::common::Ran {
+    home.run(["machine", "set"].into_iter().chain(args.iter().copied()).chain(["m1"]))
+}
+
+/// The size in its header, in bytes.
+fn disk(home: &Home) -> u64 {
+    let overlay = home.path().join("data/m1/disk.qcow2");
+    nsvm::image::virtual_size(&overlay, nsvm::machine::config::DiskFormat::Qcow2).unwrap()
+}
+
+#[test]
+fn a_stopped_machine_changes_as_asked() {
+    let home = made("m1");
+    set(&home, &["--memory", "1024", "--disk-size", "3", "--rootful"]).exits(0).prints("");
+    let now = resources(&home);
+    assert_eq!(
+        (&now["CPUs"], &now["Memory"], &now["DiskSize"]),
+        (&1.into(), &1024.into(), &3.into())
+    );
+    assert_eq!(disk(&home), 3 << 30);
+    let rootful = || {
+        let shown = home.run(["machine", "inspect", "m1"]).exits(0).stdout();
+        serde_json::from_str::<Value>(&shown).unwrap()[0]["Rootful"].clone()
+    };
+    assert_eq!(rootful(), true);
+    set(&home, &["--rootful=false"]).exits(0);
+    assert_eq!(rootful(), false);
+}
+
+#[test]
+fn a_change_that_cannot_be_changes_nothing() {
+    let home = made("m1");
+    let before = resources(&home);
+    for (args, said) in [
+        (&["--memory", "1024", "--disk-size", "1"][..], "a disk only grows"),
+        (&["--disk-size", "5", "--cpus", "4096"], "this host has"),
+        (&["--disk-size", "5", "--memory", "1"], "too little"),
+        (&["--disk-size", "99999"], "99999 GiB is not possible"),
+        (&[], "required"),
+    ] {
+        set(&home, args).exits(125).complains(&[said]);
+    }
+    assert_eq!((resources(&home), disk(&home)), (before, 2 << 30));
+    home.run(["machine", "set", "--cpus", "1", "ghost"])
+        .exits(125)
+        .complains(&["ghost: VM does not exist"]);
+}
+
+#[test]
+fn a_reset_asks_and_takes_everything_but_the_config_file() {
+    let home = made("m1");
+    let settings = home.path().join("config/nsvm.toml");
+    fs::write(&settings, "").unwrap();
+    fs::write(home.path().join("config/machine/bad.json"), "{").unwrap();
+    let asked = home.run(["machine", "reset"]).exits(0);
+    asked.complains(&["m1", "machine", "Are you sure"]);
+    assert!(home.path().join("config/machine/m1.json").exists(), "nobody said yes");
+    home.run(["machine", "reset", "--force"]).exits(0).prints("");
+    assert!(settings.exists());
+    assert_eq!(home.traces_of("m1"), Vec::<std::path::PathBuf>::new());
+    home.run(["machine", "list", "-q"]).exits(0).prints("");
+    home.run(["image", "list", "-q"]).exits(0).prints("");
+    home.run(["machine", "reset", "--force"]).exits(0);
+}
+
+#[test]
+fn other_ssh_programs_are_told_how() {
+    let home = made("m1");
+    let entry = home.run(["machine", "ssh-config", "m1"]).exits(0).stdout();
+    assert!(entry.starts_with("Host nsvm-m1\n  HostName 127.0.0.1\n  Port "), "{entry}");
+    let known = home.path().join("data/m1/known_hosts");
+    assert!(fs::read_to_string(known).unwrap().starts_with("nsvm-m1 ssh-ed25519 AAAA"));
+    let options =
+        home.run(["machine", "ssh-config", "--format", "options", "m1"]).exits(0).stdout();
+    // The home has a space in its path.
+    assert!(options.contains("'IdentityFile=\"/"), "{options}");
+    let checked = std::process::Command::new("sh")
+        .args(["-c", &format!("ssh -G -F none {} nsvm-m1", options.trim())])
+        .output()
+        .unwrap();
+    let read = String::from_utf8(checked.stdout).unwrap();
+    let identity = home.path().join("data/m1/id_ed25519");
+    assert!(read.contains(&format!("identityfile {}", identity.display())), "{read}");
+}
