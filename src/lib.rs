@@ -6,7 +6,7 @@
 //! ```text
 //! L4  main.rs, bin/nsvm-agent.rs, cli
 //! L3  app  supervisor  agent
-//! L2  control  store  image  provision  qemu  link
+//! L2  control  store  image  provision  qemu  link  options
 //! L1  machine  namespace  protocol
 //! L0  host  fs
 //! ```
@@ -27,6 +27,8 @@ pub mod control;
 pub mod image;
 #[cfg(feature = "host")]
 pub mod link;
+#[cfg(feature = "host")]
+pub mod options;
 #[cfg(feature = "host")]
 pub mod provision;
 #[cfg(feature = "host")]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module below `src/` and its layer.
-const LAYERS: [(&str, u8); 17] = [
+const LAYERS: [(&str, u8); 18] = [
     ("fs", 0),
     ("host", 0),
     ("machine", 1),
@@ -14,6 +14,7 @@ const LAYERS: [(&str, u8); 17] = [
     ("control", 2),
     ("image", 2),
     ("link", 2),
+    ("options", 2),
     ("provision", 2),
     ("qemu", 2),
     ("settings", 2),

@@ -63,7 +63,7 @@ enum Verb {
 
 /// Parses, runs, and turns the result into an exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = namespace::nsenter::getopt_form(args.into_iter().collect());
+    let args = crate::options::getopt_form(args.into_iter().collect());
     let parsed = Cli::command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
     match parsed {
         Ok(cli) => ExitCode::from(dispatch(cli)),
@@ -107,7 +107,7 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
         match word {
             "--machine" => drop(words.next()),
             "unshare" | "nsenter" | "lsns" => {
-                let text = namespace::usage::getopt_wording(error, &format!("nsvm {word}"));
+                let text = crate::options::getopt_wording(error, &format!("nsvm {word}"));
                 eprintln!("{word}: {text}");
                 return Wording::Unshare.usage_code();
             }

@@ -13,7 +13,7 @@ use crate::protocol::request::ExecRequest;
 
 pub fn unshare(machine: &MachineName, args: &UnshareArgs) -> u8 {
     let request = args.resolve(&Host::real());
-    run_or_explain(machine, Wording::Unshare, request, args.options.explain)
+    run_or_explain(machine, Wording::Unshare, request, args.explain)
 }
 
 pub fn nsenter(machine: &MachineName, args: &NsenterArgs) -> u8 {

@@ -11,7 +11,7 @@ pub mod unshare;
 pub mod usage;
 pub mod verdict;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
@@ -23,7 +23,8 @@ pub use unshare::UnshareArgs;
 pub use usage::UsageError;
 
 use crate::app::terminal::{self, NoTerminal, TtyChoice};
-use crate::protocol::request::{Bytes, Terminal};
+pub use crate::options::bytes;
+use crate::protocol::request::Terminal;
 
 /// What resolving arguments may ask of this host; tests bring their own.
 pub struct Host<'a> {
@@ -44,9 +45,4 @@ impl Host<'static> {
             terminal: &terminal::wanted,
         }
     }
-}
-
-/// The exact bytes of an argument. (On Windows: UTF-8 of what was typed.)
-pub fn bytes(text: &OsStr) -> Bytes {
-    Bytes::from(text.as_encoded_bytes().to_vec())
 }

@@ -1,45 +1,14 @@
-//! What the user typed wrong, in util-linux's words.
-
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+//! What the user typed wrong.
 
 use crate::app::terminal::NoTerminal;
+use crate::options::OptionError;
 use crate::protocol::request::UserSpecError;
 
 /// Options that cannot become a request.
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
-    #[error("options --monotonic and --boottime require unsharing of a time namespace (-T)")]
-    OffsetsWithoutTime,
-    #[error("unsupported --setgroups argument '{0}'")]
-    SetGroups(String),
-    #[error("unsupported propagation mode: {0}")]
-    Propagation(String),
-    #[error("unknown signal: {0}")]
-    Signal(String),
-    #[error("invalid mapping '{0}'")]
-    Mapping(String),
-    #[error("failed to parse {what}: '{text}'")]
-    Number { what: &'static str, text: String },
-    #[error("failed to parse owner")]
-    Owner,
-    #[error("mutually exclusive arguments: {0}")]
-    Exclusive(&'static str),
-    #[error("unknown namespace type: {0}")]
-    Kind(String),
-    #[error("unknown tree type: {0}")]
-    Tree(String),
-    #[error("unknown column: {0}")]
-    Column(String),
-    #[error("invalid PID argument: '{0}'")]
-    Task(String),
-    #[error("invalid namespace argument: '{0}'")]
-    Namespace(String),
-    #[error("--task is mutually exclusive with <namespace>")]
-    TaskAndNamespace,
-    #[error("option '--filter' is not supported: take --json and filter that")]
-    Filter,
-    #[error("option '--list-columns' is not supported: `nsvm lsns --help` names them")]
-    ListColumns,
+    #[error(transparent)]
+    Option(#[from] OptionError),
     #[error("argument '{0}' holds a NUL byte")]
     Nul(String),
     #[error("invalid variable '{0}': it must be NAME=VALUE, or NAME to take the host's value")]
@@ -50,61 +19,4 @@ pub enum UsageError {
     User(#[from] UserSpecError),
     #[error(transparent)]
     Terminal(#[from] NoTerminal),
-}
-
-/// A parse error in the words of getopt, as `unshare: ` and its relatives
-/// print it; `verb` is the command to ask for help.
-pub fn getopt_wording(error: &clap::Error, verb: &str) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
-    let name = argument.split([' ', '=', '[']).next().unwrap_or_default();
-    let what = match (error.kind(), name.strip_prefix("--")) {
-        (ErrorKind::UnknownArgument, Some(_)) => format!("unrecognized option '{name}'"),
-        (ErrorKind::UnknownArgument, None) => {
-            format!("invalid option -- '{}'", name.trim_start_matches('-'))
-        }
-        (ErrorKind::InvalidValue, _) if context(ContextKind::InvalidValue) == Some("") => {
-            format!("option '{name}' requires an argument")
-        }
-        (ErrorKind::TooManyValues, _) => format!("option '{name}' doesn't allow an argument"),
-        _ => first_line(error),
-    };
-    format!("{what}\nTry '{verb} --help' for more information.")
-}
-
-fn first_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let line = text.lines().next().unwrap_or_default();
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::super::UnshareArgs;
-    use super::getopt_wording;
-
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: UnshareArgs,
-    }
-
-    #[test]
-    fn parse_errors_read_as_those_of_getopt() {
-        for (option, expected) in [
-            ("--bogus", "unrecognized option '--bogus'"),
-            ("-Z", "invalid option -- 'Z'"),
-            ("--root", "option '--root' requires an argument"),
-            ("--fork=x", "option '--fork' doesn't allow an argument"),
-        ] {
-            let error = Cli::try_parse_from(["unshare", option]).unwrap_err();
-            let text = getopt_wording(&error, "nsvm unshare");
-            assert_eq!(text.lines().next(), Some(expected), "{error}");
-        }
-    }
 }

@@ -1,45 +1,77 @@
-//! `nsvm nsenter`: the options of nsenter(1), as typed.
+//! The options of nsenter(1).
 
-mod getopt;
-mod options;
+use std::ffi::{OsStr, OsString};
 
-pub use getopt::getopt_form;
-pub use options::NsenterArgs;
+use super::values::number;
+use super::{KindFiles, OptionError, bytes};
+use crate::namespace::enter::{EnterSpec, Id, Place};
 
-use std::ffi::OsStr;
+/// Each option alone; [`NsenterOptions::spec`] says what they mean together.
+/// An empty file or directory is the target's own.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct NsenterOptions {
+    /// Enter all namespaces of the target
+    #[arg(short, long)]
+    all: bool,
+    /// The process whose namespaces are entered
+    #[arg(short, long, value_name = "PID", allow_hyphen_values = true)]
+    target: Option<String>,
+    #[command(flatten)]
+    kinds: KindFiles,
+    /// Enter the network namespace of a socket of the target
+    #[arg(short = 'N', long, value_name = "FD", allow_hyphen_values = true)]
+    net_socket: Option<String>,
+    /// Enter the parent of the user namespace
+    #[arg(long)]
+    user_parent: bool,
+    /// Set the user id inside, or take the target's
+    #[arg(short = 'S', long, value_name = "UID|follow", allow_hyphen_values = true)]
+    setuid: Option<String>,
+    /// Set the group id inside, or take the target's
+    #[arg(short = 'G', long, value_name = "GID|follow", allow_hyphen_values = true)]
+    setgid: Option<String>,
+    /// Leave user and group ids alone
+    #[arg(long)]
+    preserve_credentials: bool,
+    /// Keep the capabilities granted in the user namespace
+    #[arg(long)]
+    keep_caps: bool,
+    /// Set the root directory to the target's, or to DIR
+    #[arg(short, long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    root: Option<OsString>,
+    /// Change the working directory to the target's, or to DIR
+    #[arg(short, long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    wd: Option<OsString>,
+    /// Change the working directory to DIR inside
+    #[arg(short = 'W', long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    wdns: Option<OsString>,
+    /// Take the target's environment variables
+    #[arg(short, long)]
+    env: bool,
+    /// Do not fork before running PROGRAM
+    #[arg(short = 'F', long)]
+    no_fork: bool,
+    /// Join the cgroup of the target
+    #[arg(short = 'c', long)]
+    join_cgroup: bool,
+    /// Take the SELinux context of the target
+    #[arg(short = 'Z', long)]
+    follow_context: bool,
+}
 
-use super::unshare::number;
-use super::{Host, UsageError, bytes};
-use crate::app::terminal::TtyChoice;
-use crate::namespace::enter::{EnterSpec, Id, KindFile, Place};
-use crate::namespace::kind::{Kind, Kinds};
-use crate::protocol::request::ExecRequest;
-
-impl NsenterArgs {
-    /// What was typed, as a request.
-    pub fn resolve(&self, host: &Host<'_>) -> Result<ExecRequest, UsageError> {
-        Ok(ExecRequest {
-            argv: self.command.iter().map(|arg| bytes(arg)).collect(),
-            env: self.environment.resolve(host)?,
-            user: self.identity.resolve()?,
-            tty: (host.terminal)(TtyChoice::Auto)?,
-            enter: Some(Box::new(self.spec()?)),
-            ..ExecRequest::default()
-        })
-    }
-
-    /// The namespaces alone.
-    pub fn spec(&self) -> Result<EnterSpec, UsageError> {
+impl NsenterOptions {
+    /// What is entered, and as whom.
+    pub fn spec(&self) -> Result<EnterSpec, OptionError> {
         if self.wd.is_some() && self.wdns.is_some() {
-            return Err(UsageError::Exclusive("--wdns --wd"));
+            return Err(OptionError::Exclusive("--wdns --wd"));
         }
         let target: Option<u32> = number(self.target.as_deref(), "pid")?;
         Ok(EnterSpec {
             // Of no process, as in nsenter(1).
             target: target.filter(|pid| *pid != 0),
             all: self.all,
-            kinds: self.kinds(),
-            files: self.files(),
+            kinds: self.kinds.bare(),
+            files: self.kinds.files(),
             net_socket: number(self.net_socket.as_deref(), "file descriptor")?,
             user_parent: self.user_parent,
             setuid: id(self.setuid.as_deref(), "uid")?,
@@ -55,36 +87,13 @@ impl NsenterArgs {
             follow_context: self.follow_context,
         })
     }
-
-    fn kinds(&self) -> Kinds {
-        self.asked().filter(|(_, path)| path.is_empty()).map(|(kind, _)| kind).collect()
-    }
-
-    fn files(&self) -> Vec<KindFile> {
-        let file = |(kind, path): (Kind, &OsStr)| KindFile { kind, path: bytes(path) };
-        self.asked().filter(|(_, path)| !path.is_empty()).map(file).collect()
-    }
-
-    fn asked(&self) -> impl Iterator<Item = (Kind, &OsStr)> {
-        let all = [
-            (Kind::Mount, &self.mount),
-            (Kind::Uts, &self.uts),
-            (Kind::Ipc, &self.ipc),
-            (Kind::Net, &self.net),
-            (Kind::Pid, &self.pid),
-            (Kind::User, &self.user),
-            (Kind::Cgroup, &self.cgroup),
-            (Kind::Time, &self.time),
-        ];
-        all.into_iter().filter_map(|(kind, file)| Some((kind, file.as_deref()?)))
-    }
 }
 
 fn place(path: &OsStr) -> Place {
     if path.is_empty() { Place::Target } else { Place::Path(bytes(path)) }
 }
 
-fn id(text: Option<&str>, what: &'static str) -> Result<Option<Id>, UsageError> {
+fn id(text: Option<&str>, what: &'static str) -> Result<Option<Id>, OptionError> {
     match text {
         Some("follow") => Ok(Some(Id::Follow)),
         text => Ok(number(text, what)?.map(Id::Number)),
@@ -95,22 +104,28 @@ fn id(text: Option<&str>, what: &'static str) -> Result<Option<Id>, UsageError> 
 mod tests {
     use clap::Parser;
 
+    use super::super::getopt_form;
     use super::*;
+    use crate::namespace::enter::KindFile;
+    use crate::namespace::kind::Kind;
 
     #[derive(Debug, Parser)]
+    #[command(infer_long_args = true, args_override_self = true)]
     struct Cli {
         #[command(flatten)]
-        args: NsenterArgs,
+        args: NsenterOptions,
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
     }
 
-    fn parse(args: &str) -> NsenterArgs {
+    fn parse(args: &str) -> Cli {
         let all = ["nsvm", "nsenter"].into_iter().chain(args.split(' ')).map(Into::into);
         let form = getopt_form(all.collect());
-        Cli::try_parse_from(&form[1..]).unwrap().args
+        Cli::try_parse_from(&form[1..]).unwrap()
     }
 
     fn spec(args: &str) -> EnterSpec {
-        parse(args).spec().unwrap()
+        parse(args).args.spec().unwrap()
     }
 
     fn kinds(args: &str) -> Vec<&'static str> {
@@ -156,7 +171,7 @@ mod tests {
             ("-N x", "failed to parse file descriptor: 'x'"),
             ("-w -W/x", "mutually exclusive arguments: --wdns --wd"),
         ] {
-            assert_eq!(parse(args).spec().unwrap_err().to_string(), text);
+            assert_eq!(parse(args).args.spec().unwrap_err().to_string(), text);
         }
     }
 }
