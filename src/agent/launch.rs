@@ -22,7 +22,7 @@ use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::plan::{StartDirectory, Step, Wanted, plan};
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
-use crate::protocol::request::{ExecRequest, UserSpec};
+use crate::protocol::request::{ExecRequest, ListRequest, UserSpec};
 
 /// A process that runs, or is about to run, the program.
 pub struct Child {
@@ -58,11 +58,12 @@ struct Launch {
 }
 
 /// What comes after the steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Program,
-    /// The namespaces that the user may see, told on stdout.
-    Listing,
+    /// The namespaces that the user may see, told on stdout by a process with
+    /// this command line.
+    Listing(String),
 }
 
 /// Starts the program of `request`.
@@ -70,10 +71,11 @@ pub fn launch(request: &ExecRequest) -> Result<Child, Failure> {
     start(request, End::Program)
 }
 
-/// Starts a process that tells what `user` may see of the namespaces here, a
+/// Starts a process that tells what its user may see of the namespaces here, a
 /// [`crate::namespace::listing::Snapshot`] as `MessagePack` on its stdout.
-pub fn list(user: Option<UserSpec>) -> Result<Child, Failure> {
-    start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing)
+pub fn list(request: ListRequest) -> Result<Child, Failure> {
+    let ListRequest { user, command } = request;
+    start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing(command))
 }
 
 fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
@@ -202,12 +204,14 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
             let mut kernel = Kernel::new(&launch.program, reports.as_fd());
-            match launch.end {
+            match &launch.end {
                 End::Program => steps::run(&launch.steps, &subject, &mut kernel),
-                End::Listing => match steps::take_all(&launch.steps, &subject, &mut kernel) {
-                    Ok(()) => listing::tell(),
-                    Err(failure) => failure,
-                },
+                End::Listing(command) => {
+                    match steps::take_all(&launch.steps, &subject, &mut kernel) {
+                        Ok(()) => listing::tell(command),
+                        Err(failure) => failure,
+                    }
+                }
             }
         };
         let _ = rustix::io::write(reports, &Report::Failed(failure).encode());

@@ -26,8 +26,8 @@ const ORDER: [Kind; 8] =
 
 /// Writes the [`Snapshot`] to stdout and ends this process; returns only why
 /// it could not.
-pub fn tell() -> Failure {
-    let told = snapshot().and_then(|snapshot| {
+pub fn tell(command: &str) -> Failure {
+    let told = snapshot(command).and_then(|snapshot| {
         let bytes = rmp_serde::to_vec_named(&snapshot).map_err(io::Error::other)?;
         File::from(rustix::stdio::stdout().try_clone_to_owned()?).write_all(&bytes)
     });
@@ -37,11 +37,14 @@ pub fn tell() -> Failure {
     }
 }
 
-fn snapshot() -> io::Result<Snapshot> {
-    let mut found = Found::new();
-    let own = std::process::id();
-    // Ours is no process of the guest's; it ends with the listing.
-    for pid in numbers("/proc")?.filter(|pid| *pid != own) {
+/// What may be seen; `command` is the command line of this process.
+pub fn snapshot(command: &str) -> io::Result<Snapshot> {
+    let mut found = Found::new(Own {
+        pid: std::process::id(),
+        uid: rustix::process::geteuid().as_raw(),
+        command,
+    });
+    for pid in numbers("/proc")?.collect::<Vec<_>>() {
         found.read_process(pid);
     }
     found.read_bound();
@@ -56,8 +59,17 @@ fn numbers(dir: &str) -> io::Result<impl Iterator<Item = u32>> {
     Ok(fs::read_dir(dir)?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
+/// This process, whose /proc still shows the agent's.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    pid: u32,
+    uid: u32,
+    command: &'a str,
+}
+
 /// What has been found so far.
-struct Found {
+struct Found<'a> {
+    own: Own<'a>,
     snapshot: Snapshot,
     /// Namespaces that are in it.
     known: HashSet<u64>,
@@ -79,12 +91,13 @@ enum By {
     Relation,
 }
 
-impl Found {
-    fn new() -> Self {
+impl<'a> Found<'a> {
+    fn new(own: Own<'a>) -> Self {
         let metadata = ORDER
             .iter()
             .find_map(|kind| fs::metadata(format!("/proc/self/ns/{}", kind.proc_name())).ok());
         Self {
+            own,
             snapshot: Snapshot::default(),
             known: HashSet::new(),
             users: HashMap::new(),
@@ -99,14 +112,13 @@ impl Found {
     fn read_process(&mut self, pid: u32) {
         let Ok(metadata) = fs::metadata(format!("/proc/{pid}")) else { return };
         let Some(ppid) = parent_of(pid) else { return };
-        let mut process = Process {
-            pid,
-            ppid,
-            uid: metadata.uid(),
-            user: self.user(metadata.uid()),
-            command: command(pid),
-            namespaces: Vec::new(),
+        let (uid, command) = if pid == self.own.pid {
+            (self.own.uid, self.own.command.to_owned())
+        } else {
+            (metadata.uid(), command(pid))
         };
+        let (user, namespaces) = (self.user(uid), Vec::new());
+        let mut process = Process { pid, ppid, uid, user, command, namespaces };
         for kind in ORDER {
             let path = format!("/proc/{pid}/ns/{}", kind.proc_name());
             let Ok(id) = fs::metadata(&path).map(|metadata| metadata.ino()) else { continue };
@@ -276,9 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_left_out_and_its_namespaces_are_found() {
-        let snapshot = snapshot().unwrap();
-        assert!(snapshot.processes.iter().all(|process| process.pid != std::process::id()));
+    fn this_process_is_one_of_its_namespaces() {
+        let snapshot = snapshot("lsns -J").unwrap();
+        let own: Vec<_> =
+            snapshot.processes.iter().filter(|p| p.pid == std::process::id()).collect();
+        assert_eq!((own.len(), own[0].command.as_str()), (1, "lsns -J"));
+        assert_eq!(own[0].uid, rustix::process::geteuid().as_raw());
         let own = fs::metadata("/proc/self/ns/user").unwrap().ino();
         let found: Vec<_> = snapshot.namespaces.iter().filter(|n| n.id == own).collect();
         assert_eq!(found.len(), 1);

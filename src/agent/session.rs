@@ -42,7 +42,7 @@ async fn answer(channel: &Channel, about: &About) -> io::Result<Option<Child>> {
             }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
-        Ok(Request::List(user)) => match launch::list(user) {
+        Ok(Request::List(request)) => match launch::list(request) {
             Ok(child) => return Ok(relay::run(channel, decoder, child).await),
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },

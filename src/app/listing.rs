@@ -8,7 +8,7 @@ use super::capture::Capture;
 use super::session::{self, Connection, Stdio};
 use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::Outcome;
-use crate::protocol::request::{Request, UserSpec};
+use crate::protocol::request::{ListRequest, Request};
 
 /// The largest listing that is taken from a guest. A process with a long
 /// command line and eight namespaces takes some 300 bytes, and one of the
@@ -16,12 +16,12 @@ use crate::protocol::request::{Request, UserSpec};
 /// guest, and for a thousand of the longest.
 const LARGEST: usize = 16 << 20;
 
-/// What `user` may see of the guest's namespaces; or how the process that
+/// What `request` may see of the guest's namespaces; or how the process that
 /// looked ended. An error means that the connection broke or that the answer
 /// makes no sense.
 pub fn ask(
     connection: Connection,
-    user: Option<UserSpec>,
+    request: ListRequest,
 ) -> anyhow::Result<Result<Snapshot, Outcome>> {
     let taken = Capture::up_to(LARGEST);
     let stdio = Stdio {
@@ -29,7 +29,7 @@ pub fn ask(
         stdout: Box::new(taken.clone()),
         stderr: Box::new(io::stderr()),
     };
-    let outcome = session::relay(connection, Request::List(user), stdio)?;
+    let outcome = session::relay(connection, Request::List(request), stdio)?;
     let Some(bytes) = taken.bytes() else {
         bail!("the machine's list of namespaces is larger than {} MiB", LARGEST >> 20);
     };

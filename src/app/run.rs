@@ -15,7 +15,7 @@ use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
-use crate::protocol::request::{self as protocol, ExecRequest, UserSpec};
+use crate::protocol::request::{self as protocol, ExecRequest, ListRequest, UserSpec};
 
 /// Runs `request` in the machine on this process's own streams, as its user unless the request names one.
 pub fn run(
@@ -53,16 +53,16 @@ pub fn explain(
     }
 }
 
-/// What `user`, or else the machine's, may see of the machine's namespaces; or
+/// What `request`'s user, or else the machine's, may see of its namespaces; or
 /// how the process that looked ended.
 pub fn list(
     context: &Context,
     name: &MachineName,
-    user: Option<UserSpec>,
+    mut request: ListRequest,
 ) -> anyhow::Result<Result<Snapshot, Outcome>> {
     let config = context.store.load(name)?;
-    let user = user.unwrap_or_else(|| default_user(&config));
-    listing::ask(connection(context, name)?, Some(user))
+    request.user.get_or_insert_with(|| default_user(&config));
+    listing::ask(connection(context, name)?, request)
 }
 
 /// What the machine says about its guest.

@@ -36,8 +36,8 @@ pub fn getopt_form(args: Vec<OsString>) -> Vec<OsString> {
     form
 }
 
-/// Where the verb is, behind options such as `--machine NAME`.
-fn verb(args: &[OsString]) -> Option<usize> {
+/// Where the verb of a whole command line is, behind options such as `--machine NAME`.
+pub fn verb(args: &[OsString]) -> Option<usize> {
     let mut at = 1;
     loop {
         match args.get(at)?.to_str()? {

@@ -14,7 +14,7 @@ mod values;
 
 pub use create::CreateOptions;
 pub use error::{OptionError, getopt_wording};
-pub use getopt::getopt_form;
+pub use getopt::{getopt_form, verb};
 pub use id_maps::IdMapOptions;
 pub use kinds::{KindFiles, KindFlags};
 pub use lsns::LsnsOptions;

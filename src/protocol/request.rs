@@ -20,7 +20,7 @@ pub enum Request {
     Explain(Box<ExecRequest>),
     /// Write what this user may see of the guest's namespaces to stdout, as a
     /// [`crate::namespace::listing::Snapshot`]; an outcome answers last.
-    List(Option<UserSpec>),
+    List(ListRequest),
     /// Tell [`super::outcome::Info`].
     Info,
 }
@@ -48,6 +48,18 @@ pub struct ExecRequest {
     pub enter: Option<Box<EnterSpec>>,
     #[serde(default)]
     pub namespaces: NamespaceSpec,
+}
+
+/// A look at the guest's namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ListRequest {
+    /// Whose; none: whoever the agent runs as.
+    #[serde(default)]
+    pub user: Option<UserSpec>,
+    /// The command line of the process that looks: it is a process there too,
+    /// as in lsns(8).
+    #[serde(default)]
+    pub command: String,
 }
 
 /// `NAME|UID[:GROUP]`, looked up in the guest.

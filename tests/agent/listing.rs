@@ -9,13 +9,18 @@ use std::process::{Child, Command, Stdio};
 use nsvm::app::listing;
 use nsvm::namespace::kind::{Kind, Kinds};
 use nsvm::namespace::listing::{Art, Choice, Column, Format, Snapshot, Style, Tree, render, rows};
+use nsvm::protocol::request::ListRequest;
 
 use crate::client::{Agent, Link, eventually, within_deadline};
 use crate::needs_root;
 
+fn request(user: &str) -> ListRequest {
+    ListRequest { user: Some(user.parse().unwrap()), command: "lsns -x".into() }
+}
+
 fn listed(link: &Link, user: &str) -> Snapshot {
-    let (connection, user) = (link.connection(), user.parse().unwrap());
-    within_deadline(move || listing::ask(connection, Some(user))).unwrap().unwrap()
+    let (connection, request) = (link.connection(), request(user));
+    within_deadline(move || listing::ask(connection, request)).unwrap().unwrap()
 }
 
 /// A process in namespaces of its own, ended with its user.
@@ -106,6 +111,12 @@ fn others_see_only_their_own() {
     let snapshot = listed(&link, "nobody");
     let process = snapshot.processes.iter().find(|p| p.pid == apart.0.id()).unwrap();
     assert_eq!((process.namespaces.len(), process.command.as_str()), (0, "sleep 600"));
+    // Not even an own process is missing, as in lsns(8).
+    let own: Vec<_> = snapshot.processes.iter().filter(|p| p.command == "lsns -x").collect();
+    assert_eq!((own.len(), own[0].user.as_str(), own[0].ppid), (1, "nobody", agent.pid()));
+    assert_eq!(own[0].namespaces.len(), Kind::ALL.len());
+    let seen = snapshot.namespaces.iter().filter(|n| own[0].namespaces.contains(&n.id));
+    assert_eq!(seen.count(), Kind::ALL.len());
     let net = apart.number(Kind::Net);
     assert!(snapshot.namespaces.iter().all(|namespace| namespace.id != net));
 }
@@ -126,7 +137,7 @@ fn a_namespace_without_processes_is_found_by_who_keeps_it_open() {
     assert_eq!((kept.kind, kept.is_ghost, kept.user.as_str()), (Kind::Uts, false, "root"));
     let missing = within_deadline({
         let connection = link.connection();
-        move || listing::ask(connection, Some("no-such-user".parse().unwrap()))
+        move || listing::ask(connection, request("no-such-user"))
     });
     assert!(missing.unwrap().is_err());
 }

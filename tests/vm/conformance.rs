@@ -73,7 +73,7 @@ const NSENTER: [&str; 24] = [
 /// Options of lsns(8), with all of whose output both must agree; @ is
 /// that process.
 /// Trees are compared as JSON, because lines are drawn by the locale, and
-/// numbers of processes in namespaces that lsns is not in itself.
+/// numbers of processes apart: here a shell is one of them.
 const LSNS: [&str; 20] = [
     "-p @ -l -o NS,TYPE,PATH,PID,PPID,UID,USER,COMMAND,PNS,ONS",
     "-p @ -t net",
@@ -164,7 +164,15 @@ pub fn util_linux(machine: &Machine) {
     listing_alike(machine, "core", &listing, &mut different);
     let whole = LSNS_ALL.map(str::to_owned);
     listing_alike(machine, "root", &whole, &mut different);
-    compared += listing.len() + whole.len();
+    compared += listing.len() + whole.len() + 1;
+    // A user who has nothing but the process that looks.
+    let alone = ["-l", "-o", "NS,TYPE,NPROCS,UID,USER"];
+    let theirs = machine.says([&["--user-name", "nobody", "lsns"][..], &alone].concat());
+    let ours = machine.run([&["lsns", "--user-name", "nobody"][..], &alone].concat()).exits(0);
+    let ours = ours.stdout().trim().to_owned();
+    if ours != theirs || ours.lines().count() != 9 {
+        different.push(format!("nobody: lsns\n ours {ours:?}\ntheirs {theirs:?}"));
+    }
     machine.says(["sh", "-c", &format!("kill -9 {target}; rm /tmp/probe")]);
     eprintln!("compared {compared} commands with util-linux");
     assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));

@@ -10,8 +10,8 @@ use crate::app::terminal;
 use crate::cli::{environment, report};
 use crate::machine::name::MachineName;
 use crate::namespace::listing::{Choice, Format, render, rows};
-use crate::options::LsnsOptions;
-use crate::protocol::request::UserSpec;
+use crate::options::{LsnsOptions, verb};
+use crate::protocol::request::ListRequest;
 
 /// List the namespaces of the machine
 ///
@@ -31,21 +31,31 @@ pub struct LsnsArgs {
 }
 
 impl LsnsArgs {
-    fn resolve(&self) -> Result<(Option<UserSpec>, Format, Choice), UsageError> {
+    fn resolve(&self) -> Result<(ListRequest, Format, Choice), UsageError> {
         let choice = self.options.choice()?;
         let width = std::io::stdout().is_terminal().then(|| usize::from(terminal::size().cols));
-        Ok((self.identity.resolve()?, self.options.format(&choice, width)?, choice))
+        let format = self.options.format(&choice, width)?;
+        let request = ListRequest { user: self.identity.resolve()?, command: typed() };
+        Ok((request, format, choice))
     }
+}
+
+/// What was typed, from the verb on.
+fn typed() -> String {
+    let words: Vec<_> = std::env::args_os().collect();
+    let verb = verb(&words).unwrap_or_default();
+    let words: Vec<_> = words[verb..].iter().map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
 }
 
 /// Prints the machine's namespaces.
 pub fn run(machine: &MachineName, args: &LsnsArgs) -> u8 {
-    let (user, format, choice) = match args.resolve() {
+    let (request, format, choice) = match args.resolve() {
         Ok(resolved) => resolved,
         Err(e) => return refuse(&e.to_string()),
     };
     let context = environment::context();
-    let listed = context.and_then(|context| app::run::list(&context, machine, user));
+    let listed = context.and_then(|context| app::run::list(&context, machine, request));
     let snapshot = match listed {
         Ok(Ok(snapshot)) => snapshot,
         Ok(Err(outcome)) => {
