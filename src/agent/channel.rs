@@ -1,4 +1,4 @@
-//! One yamux stream, read and written by two futures of one task.
+//! One stream, of yamux or of pipes, read and written by two futures of one task.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -9,14 +9,19 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::protocol::message::FromAgent;
 
+/// Both directions of a stream that needs no flushing.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
 /// The stream of one request.
 pub struct Channel {
-    stream: RefCell<yamux::Stream>,
+    stream: RefCell<Box<dyn Stream>>,
 }
 
 impl Channel {
-    pub const fn new(stream: yamux::Stream) -> Self {
-        Self { stream: RefCell::new(stream) }
+    pub fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: RefCell::new(Box::new(stream)) }
     }
 
     /// Some bytes; 0 when the host has closed or lost the stream.

@@ -2,6 +2,8 @@
 //! for.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use super::accounts::Account;
 use crate::protocol::request::ExecRequest;
@@ -24,7 +26,15 @@ pub struct Login<'a> {
 /// Variables by name; later ones replace earlier ones.
 pub type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The variables for a program of `request`.
+/// The agent's own variables, and what the request adds.
+pub fn kept(own: impl Iterator<Item = (OsString, OsString)>, request: &ExecRequest) -> Variables {
+    let bytes = |text: OsString| text.into_vec();
+    let mut all: Variables = own.map(|(name, value)| (bytes(name), bytes(value))).collect();
+    all.extend(request.env.iter().map(|(name, value)| (name.to_vec(), value.to_vec())));
+    all
+}
+
+/// The variables for a program of `request` after a clean login.
 pub fn variables(login: &Login<'_>, request: &ExecRequest) -> Variables {
     let mut all = Variables::new();
     let mut set = |name: &[u8], value: &[u8]| {

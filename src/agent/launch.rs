@@ -22,7 +22,7 @@ use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::plan::{StartDirectory, Step, Wanted, plan};
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
-use crate::protocol::request::{ExecRequest, ListRequest, UserSpec};
+use crate::protocol::request::{ExecRequest, ListRequest, Surroundings, UserSpec};
 
 /// A process that runs, or is about to run, the program.
 pub struct Child {
@@ -138,7 +138,13 @@ impl Child {
 fn account(request: &ExecRequest, accounts: &Accounts<'_>) -> Result<Account, Failure> {
     let own = || UserSpec { user: nix::unistd::geteuid().to_string(), group: None };
     let user = request.user.clone().unwrap_or_else(own);
-    accounts.find(&user).map_err(|e| refused(FailedStep::User, e.to_string()))
+    let account = accounts.find(&user).map_err(|e| refused(FailedStep::User, e.to_string()))?;
+    if request.user.is_some() || request.surroundings == Surroundings::Login {
+        return Ok(account);
+    }
+    let credentials = sys::own_credentials()
+        .map_err(|e| failed(FailedStep::User, "cannot read this process's groups", &e))?;
+    Ok(Account { credentials, ..account })
 }
 
 fn prepare(
@@ -153,7 +159,10 @@ fn prepare(
         host: &std::fs::read("/run/nsvm-environment").unwrap_or_default(),
         runtime_dir: Path::new(&runtime_dir).is_dir().then_some(runtime_dir),
     };
-    let variables = environment::variables(&login, request);
+    let variables = match request.surroundings {
+        Surroundings::Login => environment::variables(&login, request),
+        Surroundings::Own => environment::kept(std::env::vars_os(), request),
+    };
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     let start = start_directory(request, account);
@@ -164,11 +173,15 @@ fn prepare(
     Ok(Launch { user, program, steps, end: End::Program })
 }
 
-/// A relative directory is one below the home.
+/// A relative directory is one below the home, or below where the agent is.
 fn start_directory(request: &ExecRequest, account: &Account) -> StartDirectory {
     let home = account.home.as_bytes();
     match &request.cwd {
+        None if request.surroundings == Surroundings::Own => StartDirectory::Present,
         None => StartDirectory::Home(home.to_vec()),
+        Some(dir) if request.surroundings == Surroundings::Own => {
+            StartDirectory::Asked(dir.to_vec())
+        }
         Some(dir) if dir.starts_with(b"/") => StartDirectory::Asked(dir.to_vec()),
         Some(dir) => StartDirectory::Asked([home, b"/", dir].concat()),
     }
@@ -188,9 +201,11 @@ fn open_streams(request: &ExecRequest, account: &Account) -> io::Result<(Streams
         rustix::io::ioctl_fionbio(ours, true)?;
     }
     // Programs open /dev/stdin and /dev/stderr anew, which asks for the owner.
-    let owner = Some(rustix::fs::Uid::from_raw(account.credentials.uid));
-    for theirs in [&child_in, &child_out, &child_err] {
-        rustix::fs::fchown(theirs, owner, None)?;
+    if nix::unistd::geteuid().is_root() {
+        let owner = Some(rustix::fs::Uid::from_raw(account.credentials.uid));
+        for theirs in [&child_in, &child_out, &child_err] {
+            rustix::fs::fchown(theirs, owner, None)?;
+        }
     }
     Ok((Streams::Pipes { stdin, stdout, stderr }, Ends::Pipes([child_in, child_out, child_err])))
 }

@@ -25,6 +25,7 @@ mod input;
 pub mod launch;
 mod link;
 mod listing;
+mod local;
 mod net_id;
 mod outbound;
 mod output;
@@ -47,6 +48,7 @@ pub const SOCKET: &str = "/run/nsvm/agent.sock";
 const USAGE: &str = "\
 usage: nsvm-agent serve [--socket PATH]    run as the machine's resident agent
        nsvm-agent attach [--socket PATH]   give stdin and stdout to it
+       nsvm-agent local                    serve one request of whoever started it
        nsvm-agent version";
 
 /// What the command line asks for.
@@ -54,6 +56,7 @@ usage: nsvm-agent serve [--socket PATH]    run as the machine's resident agent
 enum Verb {
     Serve(PathBuf),
     Attach(PathBuf),
+    Local,
     Version,
 }
 
@@ -70,6 +73,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Some(Verb::Serve(socket)) => server::serve(&socket),
         Some(Verb::Attach(socket)) => attach::attach(&socket),
+        Some(Verb::Local) => local::serve(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +93,7 @@ fn parse(args: &[OsString]) -> Option<Verb> {
     match args[0].to_str()? {
         "serve" => Some(Verb::Serve(socket)),
         "attach" => Some(Verb::Attach(socket)),
+        "local" => Some(Verb::Local),
         "version" => Some(Verb::Version),
         _ => None,
     }
@@ -106,6 +111,7 @@ mod tests {
     fn verbs_take_a_socket() {
         assert_eq!(verb("serve"), Some(Verb::Serve(SOCKET.into())));
         assert_eq!(verb("attach --socket /s"), Some(Verb::Attach("/s".into())));
+        assert_eq!(verb("local"), Some(Verb::Local));
         assert_eq!(verb("version"), Some(Verb::Version));
     }
 

@@ -29,8 +29,11 @@ pub fn open(size: Size, uid: u32) -> io::Result<Pty> {
     let mut modes = tcgetattr(&terminal)?;
     modes.input_modes |= InputModes::IUTF8;
     tcsetattr(&terminal, OptionalActions::Now, &modes)?;
-    // Programs open it by name (/dev/pts/N), as the user.
-    fchown(&terminal, Some(Uid::from_raw(uid)), None::<Gid>)?;
+    // Programs open it by name (/dev/pts/N), as the user. Who is not root can
+    // become nobody else, and owns it.
+    if rustix::process::geteuid().is_root() {
+        fchown(&terminal, Some(Uid::from_raw(uid)), None::<Gid>)?;
+    }
     Ok(Pty { master, terminal })
 }
 

@@ -41,7 +41,7 @@ pub fn serve(socket: &Path) -> io::Result<()> {
 }
 
 /// unshare(2) and fork(2) rely on it.
-fn one_thread() -> io::Result<()> {
+pub fn one_thread() -> io::Result<()> {
     match sys::threads()? {
         1 => Ok(()),
         more => Err(io::Error::other(format!("this process has {more} threads instead of one"))),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::about::About;
-use super::channel::Channel;
+use super::channel::{Channel, Stream};
 use super::failure::refused;
 use super::hangup;
 use super::launch::{self, Child, launch};
@@ -14,7 +14,7 @@ use crate::protocol::outcome::{FailedStep, Outcome};
 use crate::protocol::request::Request;
 
 /// Serves the stream to its end. Errors end this stream alone.
-pub async fn serve(stream: yamux::Stream, about: &About) {
+pub async fn serve(stream: impl Stream + 'static, about: &About) {
     let channel = Channel::new(stream);
     let left = answer(&channel, about).await;
     drop(channel);

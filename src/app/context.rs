@@ -29,21 +29,27 @@ impl Context {
     /// The agent for guests of `arch`: beside this program, or where a
     /// package puts it.
     pub fn agent_for(&self, arch: Arch) -> Result<PathBuf, Refusal> {
-        if let Some(path) = &self.agent {
-            return Ok(path.clone());
-        }
-        let candidates = agent_places(&self.program, arch);
-        let found = candidates.iter().find(|path| path.is_file()).cloned();
-        found.ok_or_else(|| {
-            let places: Vec<_> = candidates.iter().map(|p| p.display().to_string()).collect();
-            Refusal::new(format!(
-                "the guest agent for {} is missing (looked for {})",
-                arch.name(),
-                places.join(", ")
-            ))
-            .hint("Build it with `make build`, or reinstall nsvm")
-        })
+        agent_for(self.agent.as_deref(), &self.program, arch)
     }
+}
+
+/// The agent that was `chosen`, or else the one for `arch` that belongs to
+/// `program`.
+pub fn agent_for(chosen: Option<&Path>, program: &Path, arch: Arch) -> Result<PathBuf, Refusal> {
+    if let Some(path) = chosen {
+        return Ok(path.to_owned());
+    }
+    let candidates = agent_places(program, arch);
+    let found = candidates.iter().find(|path| path.is_file()).cloned();
+    found.ok_or_else(|| {
+        let places: Vec<_> = candidates.iter().map(|p| p.display().to_string()).collect();
+        Refusal::new(format!(
+            "the guest agent for {} is missing (looked for {})",
+            arch.name(),
+            places.join(", ")
+        ))
+        .hint("Build it with `make build`, or reinstall nsvm")
+    })
 }
 
 /// Where the agent may be: the exact architecture first, the plain name only

@@ -7,7 +7,9 @@ pub mod init;
 pub mod inspect;
 pub mod list;
 pub mod listing;
+pub mod local;
 pub mod logs;
+pub mod place;
 pub mod provisioning;
 pub mod refusal;
 pub mod remove;
@@ -24,4 +26,5 @@ pub mod terminal;
 pub mod wait;
 
 pub use context::Context;
+pub use place::Place;
 pub use refusal::Refusal;

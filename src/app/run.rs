@@ -1,4 +1,5 @@
-//! Running one command in a machine: find its supervisor, open a session.
+//! Running one command where it belongs, and for a machine the way there: find
+//! its supervisor, open a session.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use anyhow::{anyhow, bail};
 
 use super::listing;
 use super::session::{self, Answer, Connection, Stdio};
-use super::{Context, Refusal, start};
+use super::{Context, Place, Refusal, start};
 use crate::control::client::{Client, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
@@ -17,72 +18,46 @@ use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
 use crate::protocol::request::{self as protocol, ExecRequest, ListRequest, UserSpec};
 
-/// Runs `request` in the machine on this process's own streams, as its user unless the request names one.
-pub fn run(
-    context: &Context,
-    name: &MachineName,
-    mut request: ExecRequest,
-) -> anyhow::Result<Outcome> {
-    as_users(context, name, &mut request)?;
-    session::run_here(connection(context, name)?, request)
+/// Runs `request` there on this process's own streams, as the place's user
+/// unless the request names one.
+pub fn run(place: &Place, mut request: ExecRequest) -> anyhow::Result<Outcome> {
+    place.complete(&mut request)?;
+    session::run_here(place.connection()?, request)
 }
 
 /// The same on streams of the caller's, without a terminal.
-pub fn run_on(
-    context: &Context,
-    name: &MachineName,
-    mut request: ExecRequest,
-    stdio: Stdio,
-) -> anyhow::Result<Outcome> {
-    as_users(context, name, &mut request)?;
-    session::run(connection(context, name)?, request, stdio)
+pub fn run_on(place: &Place, mut request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
+    place.complete(&mut request)?;
+    session::run(place.connection()?, request, stdio)
 }
 
-/// What the machine's agent would do for `request`: nothing runs.
-pub fn explain(
-    context: &Context,
-    name: &MachineName,
-    mut request: ExecRequest,
-) -> anyhow::Result<Result<Plan, Failure>> {
-    as_users(context, name, &mut request)?;
+/// What the agent there would do for `request`: nothing runs.
+pub fn explain(place: &Place, mut request: ExecRequest) -> anyhow::Result<Result<Plan, Failure>> {
+    place.complete(&mut request)?;
     let request = protocol::Request::Explain(Box::new(request));
-    match session::ask(connection(context, name)?, request)? {
+    match session::ask(place.connection()?, request)? {
         Answer::Plan(plan) => Ok(Ok(plan)),
         Answer::Refused(failure) => Ok(Err(failure)),
-        Answer::Info(_) => bail!("the machine answered with something else"),
+        Answer::Info(_) => bail!("the agent answered with something else"),
     }
 }
 
-/// What `request`'s user, or else the machine's, may see of its namespaces; or
-/// how the process that looked ended.
-pub fn list(
-    context: &Context,
-    name: &MachineName,
-    mut request: ListRequest,
-) -> anyhow::Result<Result<Snapshot, Outcome>> {
-    let config = context.store.load(name)?;
-    request.user.get_or_insert_with(|| default_user(&config));
-    listing::ask(connection(context, name)?, request)
+/// What `request`'s user, or else the place's, may see of the namespaces there;
+/// or how the process that looked ended.
+pub fn list(place: &Place, mut request: ListRequest) -> anyhow::Result<Result<Snapshot, Outcome>> {
+    if request.user.is_none() {
+        request.user = place.default_user()?;
+    }
+    listing::ask(place.connection()?, request)
 }
 
-/// What the machine says about its guest.
-pub fn info(context: &Context, name: &MachineName) -> anyhow::Result<Info> {
-    context.store.load(name)?;
-    session::info(connection(context, name)?)
+/// What the agent there says about its kernel.
+pub fn info(place: &Place) -> anyhow::Result<Info> {
+    place.default_user()?;
+    session::info(place.connection()?)
 }
 
-/// Names the machine's user where nobody else is named.
-fn as_users(
-    context: &Context,
-    name: &MachineName,
-    request: &mut ExecRequest,
-) -> anyhow::Result<()> {
-    let config = context.store.load(name)?;
-    request.user.get_or_insert_with(|| default_user(&config));
-    Ok(())
-}
-
-fn connection(context: &Context, name: &MachineName) -> anyhow::Result<Connection> {
+pub(super) fn connection(context: &Context, name: &MachineName) -> anyhow::Result<Connection> {
     let stream = Arc::new(open(context, name)?.into_stream());
     Ok(Connection {
         reader: Box::new(SharedStream(stream.clone())),
@@ -90,7 +65,7 @@ fn connection(context: &Context, name: &MachineName) -> anyhow::Result<Connectio
     })
 }
 
-fn default_user(config: &MachineConfig) -> UserSpec {
+pub(super) fn default_user(config: &MachineConfig) -> UserSpec {
     let user = if config.rootful { "root" } else { &config.ssh.username };
     UserSpec { user: user.to_owned(), group: None }
 }

@@ -9,7 +9,7 @@ use anyhow::bail;
 use super::capture::Capture;
 use super::run::{self, not_running};
 use super::session::Stdio;
-use super::{Context, Refusal};
+use super::{Context, Place, Refusal};
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::protocol::outcome::Outcome;
@@ -68,12 +68,13 @@ pub fn wait(
             Status::Stopped | Status::Suspended => return Err(not_running(name).into()),
         }
     }
+    let place = || Place::Machine { context: Box::new(context.clone()), name: name.clone() };
     match awaited {
         Awaited::Ssh => Ok(()),
         // Waits for the link by itself, and says why there is none.
-        Awaited::Agent => run::info(context, name).map(drop),
+        Awaited::Agent => run::info(&place()).map(drop),
         Awaited::Unit(unit) => loop {
-            match unit_state(context, name, unit)?.as_str() {
+            match unit_state(&place(), name, unit)?.as_str() {
                 "active" | "reloading" => return Ok(()),
                 "failed" => return Err(failed(name, unit).into()),
                 state => pause(UNIT_POLL, &format!("unit \"{unit}\" is {state}"))?,
@@ -107,7 +108,7 @@ fn failed(name: &MachineName, unit: &str) -> Refusal {
 }
 
 /// The unit's `ActiveState` (systemd.unit(5)); "inactive" when there is none.
-fn unit_state(context: &Context, name: &MachineName, unit: &str) -> anyhow::Result<String> {
+fn unit_state(place: &Place, name: &MachineName, unit: &str) -> anyhow::Result<String> {
     let taken = Capture::up_to(ANSWER_MAX);
     let stdio = Stdio {
         stdin: Box::new(io::empty()),
@@ -117,7 +118,7 @@ fn unit_state(context: &Context, name: &MachineName, unit: &str) -> anyhow::Resu
     let ask = ["timeout", SYSTEMCTL_SECONDS, "systemctl", "show", "-PActiveState", "--", unit];
     let mut request = ExecRequest::new(ask);
     request.user = Some(UserSpec { user: "root".into(), group: None });
-    let outcome = run::run_on(context, name, request, stdio)?;
+    let outcome = run::run_on(place, request, stdio)?;
     let text = taken.bytes().unwrap_or_default();
     let state = String::from_utf8_lossy(&text).trim().to_owned();
     if outcome != Outcome::Exited(0) || !state.bytes().all(|byte| byte.is_ascii_lowercase()) {

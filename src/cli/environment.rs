@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use directories::ProjectDirs;
 
-use crate::app::{Context, Refusal};
+use crate::app::local::Local;
+use crate::app::{Context, Place, Refusal};
 use crate::host;
 use crate::image::Choices;
 use crate::machine::name::MachineName;
@@ -27,7 +28,7 @@ pub fn context() -> anyhow::Result<Context> {
     let settings = settings(&dirs)?;
     Ok(Context {
         store: Store::new(dirs),
-        program: env::current_exe().context("finding this program's own path")?,
+        program: own_path()?,
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
         image: image_choices().over(settings.image),
@@ -58,6 +59,28 @@ pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
         (None, Some(name)) => name.parse().context("reading NSVM_MACHINE"),
         (None, None) => Ok(MachineName::default()),
     }
+}
+
+/// Where namespace commands run.
+#[derive(Debug, Clone)]
+pub enum Target {
+    Machine(MachineName),
+    /// On this host.
+    Local,
+}
+
+/// The same with what is needed to get there.
+pub fn place(target: &Target) -> anyhow::Result<Place> {
+    Ok(match target {
+        Target::Machine(name) => {
+            Place::Machine { context: Box::new(context()?), name: name.clone() }
+        }
+        Target::Local => Place::Local(Local { program: own_path()?, agent: path("NSVM_AGENT") }),
+    })
+}
+
+fn own_path() -> anyhow::Result<PathBuf> {
+    env::current_exe().context("finding this program's own path")
 }
 
 /// A variable that is set to something.

@@ -18,7 +18,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::app::Refusal;
 use crate::machine::name::MachineName;
+use environment::Target;
 use namespace::verdict::{OURS, Wording};
 use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsenterArgs, UnshareArgs};
 
@@ -42,6 +44,10 @@ struct Cli {
     /// [default: nsvm-machine-default]
     #[arg(long, value_name = "NAME")]
     machine: Option<MachineName>,
+    /// Run the namespace command on this host's own kernel, without a machine
+    /// (Linux)
+    #[arg(long, conflicts_with = "machine")]
+    local: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -72,17 +78,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> u8 {
-    let named = || environment::machine(cli.machine);
+    let target = || target(cli.local, cli.machine);
     let result = match cli.verb {
-        Verb::Machine(args) => machine::run(args),
-        Verb::Image(args) => image::run(args),
-        Verb::Unshare(args) => named().map(|machine| run::unshare(&machine, &args)),
-        Verb::Nsenter(args) => named().map(|machine| run::nsenter(&machine, &args)),
-        Verb::Lsns(args) => named().map(|machine| namespace::lsns::run(&machine, &args)),
-        Verb::Namespaces(args) => {
-            named().and_then(|machine| namespace::kinds::run(&machine, &args))
-        }
-        Verb::Exec(args) => named().map(|machine| run::exec(&machine, &args)),
+        Verb::Machine(args) => not_local(cli.local, "machine").and_then(|()| machine::run(args)),
+        Verb::Image(args) => not_local(cli.local, "image").and_then(|()| image::run(args)),
+        Verb::Unshare(args) => target().map(|target| run::unshare(&target, &args)),
+        Verb::Nsenter(args) => target().map(|target| run::nsenter(&target, &args)),
+        Verb::Lsns(args) => target().map(|target| namespace::lsns::run(&target, &args)),
+        Verb::Namespaces(args) => target().and_then(|target| namespace::kinds::run(&target, &args)),
+        Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
     match result {
@@ -92,6 +96,18 @@ fn dispatch(cli: Cli) -> u8 {
             OURS
         }
     }
+}
+
+fn target(local: bool, machine: Option<MachineName>) -> anyhow::Result<Target> {
+    if local { Ok(Target::Local) } else { environment::machine(machine).map(Target::Machine) }
+}
+
+fn not_local(local: bool, verb: &str) -> anyhow::Result<()> {
+    if !local {
+        return Ok(());
+    }
+    let text = format!("`{verb}` has no --local: that is for commands about namespaces");
+    Err(Refusal::new(text).hint(format!("Take `nsvm {verb}` without --local")).into())
 }
 
 /// Help and version are no errors; the rest is worded as the verb's users

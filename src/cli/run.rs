@@ -2,41 +2,40 @@
 
 use std::io::Write;
 
+use super::environment::{self, Target};
 use super::namespace::verdict::{OURS, Wording, verdict};
 use super::namespace::{ExecArgs, Host, NsenterArgs, UnshareArgs, UsageError};
-use super::{environment, report};
+use super::report;
 use crate::app;
-use crate::machine::name::MachineName;
 use crate::namespace::explain::render;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::request::ExecRequest;
 
-pub fn unshare(machine: &MachineName, args: &UnshareArgs) -> u8 {
+pub fn unshare(target: &Target, args: &UnshareArgs) -> u8 {
     let request = args.resolve(&Host::real());
-    run_or_explain(machine, Wording::Unshare, request, args.explain)
+    run_or_explain(target, Wording::Unshare, request, args.explain)
 }
 
-pub fn nsenter(machine: &MachineName, args: &NsenterArgs) -> u8 {
+pub fn nsenter(target: &Target, args: &NsenterArgs) -> u8 {
     let request = args.resolve(&Host::real());
-    run_or_explain(machine, Wording::Nsenter, request, args.explain)
+    run_or_explain(target, Wording::Nsenter, request, args.explain)
 }
 
 fn run_or_explain(
-    machine: &MachineName,
+    target: &Target,
     wording: Wording,
     request: Result<ExecRequest, UsageError>,
     explains: bool,
 ) -> u8 {
     match request {
-        Ok(request) if explains => explain(machine, wording, request),
-        request => run(machine, wording, request),
+        Ok(request) if explains => explain(target, wording, request),
+        request => run(target, wording, request),
     }
 }
 
 /// Prints the plan of the request.
-fn explain(machine: &MachineName, wording: Wording, request: ExecRequest) -> u8 {
-    let plan =
-        environment::context().and_then(|context| app::run::explain(&context, machine, request));
+fn explain(target: &Target, wording: Wording, request: ExecRequest) -> u8 {
+    let plan = environment::place(target).and_then(|place| app::run::explain(&place, request));
     match plan {
         Ok(Ok(plan)) => {
             let text = render(&plan.steps, &plan.program);
@@ -56,16 +55,12 @@ fn explain(machine: &MachineName, wording: Wording, request: ExecRequest) -> u8 
     }
 }
 
-pub fn exec(machine: &MachineName, args: &ExecArgs) -> u8 {
-    run(machine, Wording::Podman, args.resolve(&Host::real()))
+pub fn exec(target: &Target, args: &ExecArgs) -> u8 {
+    run(target, Wording::Podman, args.resolve(&Host::real()))
 }
 
 /// Runs the request and says how it ended.
-pub fn run(
-    machine: &MachineName,
-    wording: Wording,
-    request: Result<ExecRequest, UsageError>,
-) -> u8 {
+pub fn run(target: &Target, wording: Wording, request: Result<ExecRequest, UsageError>) -> u8 {
     let request = match request {
         Ok(request) => request,
         Err(e) => {
@@ -73,8 +68,7 @@ pub fn run(
             return wording.usage_code();
         }
     };
-    let outcome =
-        environment::context().and_then(|context| app::run::run(&context, machine, request));
+    let outcome = environment::place(target).and_then(|place| app::run::run(&place, request));
     match outcome {
         Ok(outcome) => {
             let verdict = verdict(wording, &outcome);

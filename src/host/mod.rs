@@ -20,6 +20,9 @@ pub enum Ending {
     Forced,
 }
 
+/// Whether this host's own kernel is one that the agent runs on.
+pub const HAS_NAMESPACES: bool = cfg!(target_os = "linux");
+
 /// CPUs this process may use, at least 1.
 pub fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))

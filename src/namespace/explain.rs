@@ -162,6 +162,7 @@ fn stays_behind(parent: &Parent) -> Vec<String> {
 
 fn start_in(start: &StartDirectory) -> String {
     match start {
+        StartDirectory::Present => "stay in the present directory".to_owned(),
         StartDirectory::Home(dir) => format!("start in the home {}, or else in /", shown(dir)),
         StartDirectory::Asked(dir) => format!("start in {}", shown(dir)),
     }

@@ -31,15 +31,20 @@ pub struct ExecRequest {
     /// Program and arguments, byte for byte; empty: the user's login shell.
     #[serde(default)]
     pub argv: Vec<Bytes>,
-    /// Added to the clean login environment; the last of equal names counts.
+    /// Added to the environment of [`Surroundings`]; the last of equal names
+    /// counts.
     #[serde(default)]
     pub env: Vec<(Bytes, Bytes)>,
-    /// Where to start; none: the user's home.
+    /// Where to start; none: as the [`Surroundings`] say, the user's home or
+    /// where the agent is.
     #[serde(default)]
     pub cwd: Option<Bytes>,
     /// Who runs it; none: whoever the agent runs as.
     #[serde(default)]
     pub user: Option<UserSpec>,
+    /// What environment and directory it starts from.
+    #[serde(default)]
+    pub surroundings: Surroundings,
     /// A terminal instead of pipes.
     #[serde(default)]
     pub tty: Option<Terminal>,
@@ -60,6 +65,17 @@ pub struct ListRequest {
     /// as in lsns(8).
     #[serde(default)]
     pub command: String,
+}
+
+/// What a program's environment and directory are before a request adds to
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Surroundings {
+    /// Those of a clean login of its user.
+    #[default]
+    Login,
+    /// The agent's own: it was started by the caller, for this one request.
+    Own,
 }
 
 /// `NAME|UID[:GROUP]`, looked up in the guest.

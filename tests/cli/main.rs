@@ -6,6 +6,8 @@ mod common;
 mod changes;
 mod failures;
 mod images;
+#[cfg(target_os = "linux")]
+mod local;
 mod provisioning;
 mod settings;
 #[cfg(unix)]

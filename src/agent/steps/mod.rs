@@ -157,6 +157,7 @@ fn shown(path: &[u8]) -> String {
 
 fn enter(start: &StartDirectory, sys: &mut dyn Sys) -> Result<(), Failure> {
     let (dir, result) = match start {
+        StartDirectory::Present => return Ok(()),
         StartDirectory::Home(dir) => {
             (dir, sys.change_directory(dir).or_else(|_| sys.change_directory(b"/")))
         }

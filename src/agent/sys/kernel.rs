@@ -19,7 +19,7 @@ use super::companion::Companion;
 use super::handles::Handles;
 use super::mapper::write_maps;
 use super::parent::{patient, stay_behind};
-use super::{binder, write_file};
+use super::{binder, own_credentials, write_file};
 use crate::agent::program::Program;
 use crate::agent::steps::{Sys, WriteError};
 use crate::namespace::enter::KindFile;
@@ -60,8 +60,10 @@ impl<'a> Kernel<'a> {
 impl Sys for Kernel<'_> {
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()> {
         let Credentials { uid, gid, groups } = credentials;
-        let own = (unistd::geteuid(), unistd::getegid());
-        if !own.0.is_root() && own == (Uid::from_raw(*uid), Gid::from_raw(*gid)) {
+        let own = own_credentials()?;
+        let same = (own.uid, own.gid) == (*uid, *gid);
+        // Who is not root may not even set the groups it has.
+        if same && (own.uid != 0 || own.groups == *groups) {
             return Ok(());
         }
         let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();

@@ -23,12 +23,22 @@ pub use calls::{
 };
 pub use kernel::Kernel;
 
+use nix::unistd;
+
 use super::report::Report;
 use super::steps::WriteError;
+use crate::namespace::plan::Credentials;
 
 /// How many threads this process has (proc(5)).
 pub fn threads() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Who this process is.
+pub fn own_credentials() -> io::Result<Credentials> {
+    let groups = unistd::getgroups()?.into_iter().map(unistd::Gid::as_raw).collect();
+    let (uid, gid) = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
+    Ok(Credentials { uid, gid, groups })
 }
 
 fn report(reports: BorrowedFd<'_>, report: &Report) {

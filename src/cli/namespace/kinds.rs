@@ -4,8 +4,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::app;
-use crate::cli::{environment, table};
-use crate::machine::name::MachineName;
+use crate::cli::environment::{self, Target};
+use crate::cli::table;
 use crate::namespace::kind::Kind;
 use crate::protocol::outcome::Info;
 
@@ -45,8 +45,8 @@ struct Row {
     limit: Option<u64>,
 }
 
-pub fn run(machine: &MachineName, args: &NamespacesArgs) -> anyhow::Result<u8> {
-    let info = app::run::info(&environment::context()?, machine)?;
+pub fn run(target: &Target, args: &NamespacesArgs) -> anyhow::Result<u8> {
+    let info = app::run::info(&environment::place(target)?)?;
     let rows: Vec<Row> = Kind::ALL.into_iter().map(|kind| row(kind, &info)).collect();
     match args.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),

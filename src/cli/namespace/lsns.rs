@@ -7,8 +7,8 @@ use super::identity::IdentityArgs;
 use super::verdict::{OURS, Wording, verdict};
 use crate::app;
 use crate::app::terminal;
-use crate::cli::{environment, report};
-use crate::machine::name::MachineName;
+use crate::cli::environment::{self, Target};
+use crate::cli::report;
 use crate::namespace::listing::{Choice, Format, render, rows};
 use crate::options::{LsnsOptions, verb};
 use crate::protocol::request::ListRequest;
@@ -49,13 +49,12 @@ fn typed() -> String {
 }
 
 /// Prints the machine's namespaces.
-pub fn run(machine: &MachineName, args: &LsnsArgs) -> u8 {
+pub fn run(target: &Target, args: &LsnsArgs) -> u8 {
     let (request, format, choice) = match args.resolve() {
         Ok(resolved) => resolved,
         Err(e) => return refuse(&e.to_string()),
     };
-    let context = environment::context();
-    let listed = context.and_then(|context| app::run::list(&context, machine, request));
+    let listed = environment::place(target).and_then(|place| app::run::list(&place, request));
     let snapshot = match listed {
         Ok(Ok(snapshot)) => snapshot,
         Ok(Err(outcome)) => {

@@ -143,6 +143,8 @@ pub struct Credentials {
 /// Where the program starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StartDirectory {
+    /// Where the agent is: it was started there for this request.
+    Present,
     /// The user's home, or `/` where that cannot be entered, as login does.
     Home(Vec<u8>),
     /// What was asked for, or nothing.

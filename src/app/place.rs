@@ -1,0 +1,78 @@
+//! Where a namespace command runs: in a machine, or on this host.
+
+use super::Context;
+use super::local::Local;
+use super::run;
+use super::session::Connection;
+use crate::machine::name::MachineName;
+use crate::protocol::request::{ExecRequest, Surroundings, UserSpec};
+
+/// A kernel with an agent.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Machine { context: Box<Context>, name: MachineName },
+    Local(Local),
+}
+
+impl Place {
+    /// A stream to the agent there.
+    pub fn connection(&self) -> anyhow::Result<Connection> {
+        match self {
+            Self::Machine { context, name } => run::connection(context, name),
+            Self::Local(local) => local.connection(),
+        }
+    }
+
+    /// Who runs a request that names nobody; none: whoever calls.
+    pub fn default_user(&self) -> anyhow::Result<Option<UserSpec>> {
+        match self {
+            Self::Machine { context, name } => {
+                Ok(Some(run::default_user(&context.store.load(name)?)))
+            }
+            Self::Local(_) => Ok(None),
+        }
+    }
+
+    /// Fills in what the place decides: who runs the request, and on this host
+    /// that it starts from the caller's own surroundings.
+    pub fn complete(&self, request: &mut ExecRequest) -> anyhow::Result<()> {
+        if matches!(self, Self::Local(_)) {
+            request.surroundings = surroundings(request);
+        }
+        if request.user.is_none() {
+            request.user = self.default_user()?;
+        }
+        Ok(())
+    }
+}
+
+/// Another user gets a login of its own, as by su(1) with a dash.
+fn surroundings(request: &ExecRequest) -> Surroundings {
+    if request.user.is_some() { Surroundings::Login } else { Surroundings::Own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> Place {
+        Place::Local(Local { program: "/nowhere/nsvm".into(), agent: None })
+    }
+
+    #[test]
+    fn here_the_caller_keeps_its_surroundings_and_another_user_logs_in() {
+        let mut own = ExecRequest::new(["true"]);
+        local().complete(&mut own).unwrap();
+        assert_eq!((own.user, own.surroundings), (None, Surroundings::Own));
+        let mut other = ExecRequest::new(["true"]);
+        other.user = Some("nobody".parse().unwrap());
+        local().complete(&mut other).unwrap();
+        assert_eq!(other.surroundings, Surroundings::Login);
+    }
+
+    #[test]
+    fn a_missing_agent_is_named() {
+        let error = local().connection().err().unwrap();
+        assert!(error.to_string().contains("nsvm-agent"), "{error}");
+    }
+}
