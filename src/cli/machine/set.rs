@@ -11,6 +11,7 @@ use crate::machine::units::{GiB, MiB};
 /// sees it at its next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine set --cpus 2 --memory 4096 work")]
+#[command(override_usage = "nsvm machine set [OPTIONS] [NAME]")]
 #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub struct SetArgs {
     #[command(flatten)]
