@@ -27,7 +27,6 @@ pub mod control;
 pub mod image;
 #[cfg(feature = "host")]
 pub mod link;
-#[cfg(feature = "host")]
 pub mod options;
 #[cfg(feature = "host")]
 pub mod provision;

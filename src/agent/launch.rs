@@ -17,7 +17,7 @@ use super::failure::{failed, refused};
 use super::listing;
 use super::program::Program;
 use super::pty::{self, Pty};
-use super::report::{Report, Reports};
+use super::report::{Report, ReportTo, Reports};
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::plan::{StartDirectory, Step, Wanted, plan};
@@ -99,6 +99,22 @@ fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
             Ok(Child { pid, pidfd, streams, reports, passes_signals_on })
         }
     }
+}
+
+/// Becomes the program of `request`, with this process's own streams; failures
+/// of processes that work for this one are told by `tell`. Returns only why it
+/// could not.
+pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
+    let accounts = Accounts::of_system();
+    let prepared =
+        account(request, &accounts).and_then(|account| prepare(request, &account, &accounts));
+    let Launch { user, program, steps, .. } = match prepared {
+        Ok(launch) => launch,
+        Err(failure) => return failure,
+    };
+    sys::default_broken_pipes();
+    let subject = Subject { user: &user, program: &program.name };
+    steps::run(&steps, &subject, &mut Kernel::new(&program, ReportTo::User(tell)))
 }
 
 /// What [`launch`] would do.
@@ -218,7 +234,7 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
             failed(FailedStep::Launch, "cannot set up the streams", &e)
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
-            let mut kernel = Kernel::new(&launch.program, reports.as_fd());
+            let mut kernel = Kernel::new(&launch.program, ReportTo::Agent(reports.as_fd()));
             match &launch.end {
                 End::Program => steps::run(&launch.steps, &subject, &mut kernel),
                 End::Listing(command) => {

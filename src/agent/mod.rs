@@ -37,6 +37,7 @@ mod server;
 mod session;
 pub mod steps;
 mod sys;
+mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ const USAGE: &str = "\
 usage: nsvm-agent serve [--socket PATH]    run as the machine's resident agent
        nsvm-agent attach [--socket PATH]   give stdin and stdout to it
        nsvm-agent local                    serve one request of whoever started it
+       nsvm-agent unshare|nsenter|lsns     as nsvm has them, for whoever is here
        nsvm-agent version";
 
 /// What the command line asks for.
@@ -62,7 +64,11 @@ enum Verb {
 
 /// The program `nsvm-agent`, without the name in `args`.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let result = match parse(&args.collect::<Vec<_>>()) {
+    let args: Vec<OsString> = args.collect();
+    if let Some(code) = verbs::run(&args) {
+        return code;
+    }
+    let result = match parse(&args) {
         None => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -4,6 +4,7 @@
 //! Nobody waits for these reports: they are complete when the process ends.
 
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,26 @@ pub enum Report {
     Forked(u32),
     /// The program did not start.
     Failed(Failure),
+}
+
+/// Where a new process reports to.
+#[derive(Debug, Clone, Copy)]
+pub enum ReportTo<'a> {
+    /// The agent, over this pipe.
+    Agent(BorrowedFd<'a>),
+    /// The user, who is the only one there: failures alone, by this function.
+    User(fn(&Failure)),
+}
+
+impl ReportTo<'_> {
+    /// Without a reader nobody wants to know.
+    pub fn tell(self, report: &Report) {
+        match (self, report) {
+            (Self::Agent(pipe), _) => drop(rustix::io::write(pipe, &report.encode())),
+            (Self::User(tell), Report::Failed(failure)) => tell(failure),
+            (Self::User(_), Report::Forked(_)) => {}
+        }
+    }
 }
 
 /// What has been reported so far.

@@ -1,6 +1,7 @@
 //! The options of unshare(1), nsenter(1) and their relatives, as clap reads
 //! them, and what they mean: values of [`crate::namespace`]. Whose streams,
-//! terminal and machine a program gets is the command's own.
+//! terminal and machine a program gets is the command's own. [`verdict`] says
+//! how such a command ends.
 
 mod create;
 mod error;
@@ -11,6 +12,7 @@ mod lsns;
 mod nsenter;
 mod unshare;
 mod values;
+pub mod verdict;
 
 pub use create::CreateOptions;
 pub use error::{OptionError, getopt_wording};

@@ -2,15 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::mount::{MsFlags, mount};
 use nix::unistd::Pid;
 
-use super::report;
 use crate::agent::failure::failed;
-use crate::agent::report::Report;
+use crate::agent::report::{Report, ReportTo};
 use crate::agent::steps::bind_text;
 use crate::namespace::enter::KindFile;
 use crate::protocol::outcome::FailedStep;
@@ -24,11 +22,11 @@ pub fn bind(pid: &str, file: &KindFile) -> io::Result<()> {
 }
 
 /// Binds all for `target`; tells `reports` what fails.
-pub fn bind_all(pid: &str, files: &[KindFile], reports: BorrowedFd<'_>) -> bool {
+pub fn bind_all(pid: &str, files: &[KindFile], reports: ReportTo<'_>) -> bool {
     for file in files {
         if let Err(e) = bind(pid, file) {
             let failure = failed(FailedStep::Namespaces, bind_text(pid, file), &e);
-            report(reports, &Report::Failed(failure));
+            reports.tell(&Report::Failed(failure));
             return false;
         }
     }
@@ -36,6 +34,6 @@ pub fn bind_all(pid: &str, files: &[KindFile], reports: BorrowedFd<'_>) -> bool 
 }
 
 /// The same for a process by its number.
-pub fn bind_for(target: Pid, files: &[KindFile], reports: BorrowedFd<'_>) -> bool {
+pub fn bind_for(target: Pid, files: &[KindFile], reports: ReportTo<'_>) -> bool {
     bind_all(&target.to_string(), files, reports)
 }

@@ -3,7 +3,6 @@
 use std::ffi::{CString, OsStr};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -21,6 +20,7 @@ use super::mapper::write_maps;
 use super::parent::{patient, stay_behind};
 use super::{binder, own_credentials, write_file};
 use crate::agent::program::Program;
+use crate::agent::report::ReportTo;
 use crate::agent::steps::{Sys, WriteError};
 use crate::namespace::enter::KindFile;
 use crate::namespace::kind::Kinds;
@@ -31,7 +31,7 @@ use crate::namespace::spec::Propagation;
 pub struct Kernel<'a> {
     program: &'a Program,
     /// Closed by the exec.
-    reports: BorrowedFd<'a>,
+    reports: ReportTo<'a>,
     mapper: Option<Companion>,
     binder: Option<Companion>,
     pub(super) handles: Handles,
@@ -40,7 +40,7 @@ pub struct Kernel<'a> {
 }
 
 impl<'a> Kernel<'a> {
-    pub const fn new(program: &'a Program, reports: BorrowedFd<'a>) -> Self {
+    pub const fn new(program: &'a Program, reports: ReportTo<'a>) -> Self {
         Self {
             program,
             reports,

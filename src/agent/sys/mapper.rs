@@ -2,14 +2,13 @@
 //! one id needs privilege there.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use nix::unistd::{self, Pid};
 
-use super::{report, write_file};
+use super::write_file;
 use crate::agent::failure::failed;
-use crate::agent::report::Report;
+use crate::agent::report::{Report, ReportTo};
 use crate::agent::steps::WriteError;
 use crate::namespace::idmap::{self, IdRange};
 use crate::namespace::plan::IdMaps;
@@ -17,7 +16,7 @@ use crate::protocol::outcome::FailedStep;
 
 /// Writes the maps of `target`; tells `reports` what fails.
 /// Root writes the maps itself, others ask newuidmap(1) and newgidmap(1).
-pub fn write_maps(target: Pid, maps: &IdMaps, reports: BorrowedFd<'_>) -> bool {
+pub fn write_maps(target: Pid, maps: &IdMaps, reports: ReportTo<'_>) -> bool {
     let write = |file: &str, tool: &str, ranges: &[IdRange]| {
         let lines = idmap::lines(ranges);
         if ranges.is_empty() {
@@ -31,7 +30,7 @@ pub fn write_maps(target: Pid, maps: &IdMaps, reports: BorrowedFd<'_>) -> bool {
     let users = write("uid_map", "newuidmap", &maps.users);
     let both = users.and_then(|done| Ok(done && write("gid_map", "newgidmap", &maps.groups)?));
     both.unwrap_or_else(|(what, error)| {
-        report(reports, &Report::Failed(failed(FailedStep::Namespaces, what, &error)));
+        reports.tell(&Report::Failed(failed(FailedStep::Namespaces, what, &error)));
         false
     })
 }

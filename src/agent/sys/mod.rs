@@ -14,7 +14,6 @@ mod parent;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
 
 pub use calls::{
     default_broken_pipes, default_signals, exit_now, fork, ignore_broken_pipes, keep_only,
@@ -25,7 +24,6 @@ pub use kernel::Kernel;
 
 use nix::unistd;
 
-use super::report::Report;
 use super::steps::WriteError;
 use crate::namespace::plan::Credentials;
 
@@ -39,11 +37,6 @@ pub fn own_credentials() -> io::Result<Credentials> {
     let groups = unistd::getgroups()?.into_iter().map(unistd::Gid::as_raw).collect();
     let (uid, gid) = (unistd::geteuid().as_raw(), unistd::getegid().as_raw());
     Ok(Credentials { uid, gid, groups })
-}
-
-fn report(reports: BorrowedFd<'_>, report: &Report) {
-    // Without a reader nobody wants to know.
-    let _ = rustix::io::write(reports, &report.encode());
 }
 
 /// One write, as these files demand.

@@ -2,7 +2,6 @@
 //! as unshare(1) does.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -11,10 +10,10 @@ use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, WaitOptions, kill_process, pidfd_open, set_dumpable_behavior,
 };
 
+use super::binder;
 use super::calls::{close_range, die_by, exit_now};
 use super::companion::Companion;
-use super::{binder, report};
-use crate::agent::report::Report;
+use crate::agent::report::{Report, ReportTo};
 use crate::namespace::plan::{Binds, Parent};
 
 /// Signals that a parent outlives, because they reach the child too.
@@ -27,10 +26,10 @@ pub fn stay_behind(
     child: nix::unistd::Pid,
     parent: &Parent,
     binder: Option<Companion>,
-    reports: BorrowedFd<'_>,
+    reports: ReportTo<'_>,
 ) -> ! {
     let Some(child) = Pid::from_raw(child.as_raw()) else { exit_now(1) };
-    report(reports, &Report::Forked(child.as_raw_nonzero().get().unsigned_abs()));
+    reports.tell(&Report::Forked(child.as_raw_nonzero().get().unsigned_abs()));
     if !bind(parent, binder, reports) {
         let _ = kill_process(child, rustix::process::Signal::KILL);
         exit_now(1);
@@ -48,7 +47,7 @@ pub fn stay_behind(
 }
 
 /// Whether the files were bound, if there are any.
-fn bind(parent: &Parent, binder: Option<Companion>, reports: BorrowedFd<'_>) -> bool {
+fn bind(parent: &Parent, binder: Option<Companion>, reports: ReportTo<'_>) -> bool {
     match &parent.binds {
         Binds::None => true,
         Binds::ByBinder => binder.is_none_or(|binder| matches!(binder.finish(), Ok(true))),

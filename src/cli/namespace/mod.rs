@@ -9,7 +9,6 @@ pub mod lsns;
 pub mod nsenter;
 pub mod unshare;
 pub mod usage;
-pub mod verdict;
 
 use std::ffi::OsString;
 use std::io;
@@ -23,7 +22,7 @@ pub use unshare::UnshareArgs;
 pub use usage::UsageError;
 
 use crate::app::terminal::{self, NoTerminal, TtyChoice};
-pub use crate::options::bytes;
+pub use crate::options::{bytes, verdict};
 use crate::protocol::request::Terminal;
 
 /// What resolving arguments may ask of this host; tests bring their own.
