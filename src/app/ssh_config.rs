@@ -69,11 +69,8 @@ impl SshAccess {
 
     /// A `Host` entry of a file that ssh reads.
     pub fn entry(&self) -> String {
-        let mut text = format!("Host {}\n", self.alias);
-        for (name, value) in self.options() {
-            text.push_str(&format!("  {name} {value}\n"));
-        }
-        text
+        let options = self.options().into_iter().map(|(name, value)| format!("  {name} {value}\n"));
+        format!("Host {}\n{}", self.alias, options.collect::<String>())
     }
 
     /// Words for a command line, without `ssh` and the host.
