@@ -15,12 +15,14 @@ use super::accounts::{Account, Accounts};
 use super::environment::{self, Login};
 use super::failure::{failed, refused};
 use super::listing;
+use super::named;
 use super::program::Program;
 use super::pty::{self, Pty};
 use super::report::{Report, ReportTo, Reports};
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
-use crate::namespace::plan::{StartDirectory, Step, Wanted, plan};
+use crate::namespace::named::Name;
+use crate::namespace::plan::{StartDirectory, Step, Wanted, holding, plan};
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, ListRequest, Surroundings, UserSpec};
 
@@ -31,7 +33,7 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// Taken by whoever relays them.
     pub streams: Option<Streams>,
-    reports: File,
+    pub reports: File,
     /// SIGTERM and SIGINT are for its first process alone, which passes them
     /// on.
     pub passes_signals_on: bool,
@@ -64,6 +66,8 @@ enum End {
     /// The namespaces that the user may see, told on stdout by a process with
     /// this command line.
     Listing(String),
+    /// A process that keeps the namespaces of this name.
+    Holder(Name),
 }
 
 /// Starts the program of `request`.
@@ -78,10 +82,16 @@ pub fn list(request: ListRequest) -> Result<Child, Failure> {
     start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing(command))
 }
 
+/// Starts the process that will hold the namespaces of `request` under `name`,
+/// see [`named::holder`].
+pub fn hold(request: &ExecRequest, name: &Name) -> Result<Child, Failure> {
+    start(request, End::Holder(name.clone()))
+}
+
 fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let launch = Launch { end, ..prepare(request, &account, &accounts)? };
+    let launch = prepare(request, &account, &accounts, end)?;
     let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
     let (streams, ends) =
         open_streams(request, &account).map_err(started("cannot open streams"))?;
@@ -106,8 +116,8 @@ fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
 /// could not.
 pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
     let accounts = Accounts::of_system();
-    let prepared =
-        account(request, &accounts).and_then(|account| prepare(request, &account, &accounts));
+    let prepared = account(request, &accounts)
+        .and_then(|account| prepare(request, &account, &accounts, End::Program));
     let Launch { user, program, steps, .. } = match prepared {
         Ok(launch) => launch,
         Err(failure) => return failure,
@@ -121,8 +131,16 @@ pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
 pub fn explain(request: &ExecRequest) -> Result<Plan, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let Launch { program, steps, .. } = prepare(request, &account, &accounts)?;
+    let Launch { program, steps, .. } = prepare(request, &account, &accounts, End::Program)?;
     Ok(Plan { steps, program: program.line() })
+}
+
+/// What [`hold`] would do.
+pub fn explain_hold(request: &ExecRequest, name: &Name) -> Result<Plan, Failure> {
+    let accounts = Accounts::of_system();
+    let account = account(request, &accounts)?;
+    let Launch { steps, .. } = prepare(request, &account, &accounts, End::Holder(name.clone()))?;
+    Ok(Plan { steps, program: String::new() })
 }
 
 impl Child {
@@ -151,7 +169,8 @@ impl Child {
     }
 }
 
-fn account(request: &ExecRequest, accounts: &Accounts<'_>) -> Result<Account, Failure> {
+/// Who runs the request.
+pub fn account(request: &ExecRequest, accounts: &Accounts<'_>) -> Result<Account, Failure> {
     let own = || UserSpec { user: nix::unistd::geteuid().to_string(), group: None };
     let user = request.user.clone().unwrap_or_else(own);
     let account = accounts.find(&user).map_err(|e| refused(FailedStep::User, e.to_string()))?;
@@ -167,6 +186,7 @@ fn prepare(
     request: &ExecRequest,
     account: &Account,
     accounts: &Accounts<'_>,
+    end: End,
 ) -> Result<Launch, Failure> {
     let runtime_dir = format!("/run/user/{}", account.credentials.uid);
     let login = Login {
@@ -182,11 +202,14 @@ fn prepare(
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     let start = start_directory(request, account);
-    let wanted = Wanted { enter: request.enter.as_deref(), create: &request.namespaces };
-    let steps = plan(wanted, &account.credentials, start, accounts)
-        .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
+    let (caller, create) = (&account.credentials, &request.namespaces);
+    let steps = match end {
+        End::Holder(_) => holding(create, caller, accounts),
+        _ => plan(Wanted { enter: request.enter.as_deref(), create }, caller, start, accounts),
+    };
+    let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
-    Ok(Launch { user, program, steps, end: End::Program })
+    Ok(Launch { user, program, steps, end })
 }
 
 /// A relative directory is one below the home, or below where the agent is.
@@ -235,19 +258,31 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
             let mut kernel = Kernel::new(&launch.program, ReportTo::Agent(reports.as_fd()));
-            match &launch.end {
-                End::Program => steps::run(&launch.steps, &subject, &mut kernel),
-                End::Listing(command) => {
-                    match steps::take_all(&launch.steps, &subject, &mut kernel) {
-                        Ok(()) => listing::tell(command),
-                        Err(failure) => failure,
-                    }
-                }
-            }
+            take_steps(launch, &subject, &mut kernel)
         };
         let _ = rustix::io::write(reports, &Report::Failed(failure).encode());
     }));
     sys::exit_now(1)
+}
+
+/// Returns only why not.
+fn take_steps(launch: &Launch, subject: &Subject<'_>, kernel: &mut Kernel<'_>) -> Failure {
+    let steps = &launch.steps;
+    match &launch.end {
+        End::Program => steps::run(steps, subject, kernel),
+        End::Listing(command) => match steps::take_all(steps, subject, kernel) {
+            Ok(()) => listing::tell(command),
+            Err(failure) => failure,
+        },
+        End::Holder(name) => {
+            // Opened where its path is still the agent's.
+            let own = File::open("/proc/self/exe");
+            match steps::take_all(steps, subject, kernel) {
+                Ok(()) => named::holder::become_holder(own, name),
+                Err(failure) => failure,
+            }
+        }
+    }
 }
 
 /// A session of its own, so that signals reach the program's group alone.

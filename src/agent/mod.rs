@@ -26,9 +26,11 @@ pub mod launch;
 mod link;
 mod listing;
 mod local;
+mod named;
 mod net_id;
 mod outbound;
 mod output;
+mod process;
 pub mod program;
 pub mod pty;
 mod relay;
@@ -46,8 +48,12 @@ use std::process::ExitCode;
 /// Where the resident agent listens.
 pub const SOCKET: &str = "/run/nsvm/agent.sock";
 
+/// What outlives the agent and the boot, root's alone.
+pub const STATE: &str = "/var/lib/nsvm";
+
 const USAGE: &str = "\
-usage: nsvm-agent serve [--socket PATH]    run as the machine's resident agent
+usage: nsvm-agent serve [--socket PATH] [--state DIR]
+                                           run as the machine's resident agent
        nsvm-agent attach [--socket PATH]   give stdin and stdout to it
        nsvm-agent local                    serve one request of whoever started it
        nsvm-agent unshare|nsenter|lsns     as nsvm has them, for whoever is here
@@ -56,9 +62,14 @@ usage: nsvm-agent serve [--socket PATH]    run as the machine's resident agent
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Verb {
-    Serve(PathBuf),
+    Serve {
+        socket: PathBuf,
+        state: PathBuf,
+    },
     Attach(PathBuf),
     Local,
+    /// Stay, as the process that holds the namespaces of a name.
+    Hold,
     Version,
 }
 
@@ -77,7 +88,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             println!("nsvm-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
-        Some(Verb::Serve(socket)) => server::serve(&socket),
+        Some(Verb::Serve { socket, state }) => server::serve(&socket, &state),
+        Some(Verb::Hold) => named::holder::hold(),
         Some(Verb::Attach(socket)) => attach::attach(&socket),
         Some(Verb::Local) => local::serve(),
     };
@@ -91,18 +103,33 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn parse(args: &[OsString]) -> Option<Verb> {
-    let socket = match args.get(1..)? {
-        [] => PathBuf::from(SOCKET),
-        [option, path] if option == "--socket" => PathBuf::from(path),
-        _ => return None,
-    };
-    match args[0].to_str()? {
-        "serve" => Some(Verb::Serve(socket)),
-        "attach" => Some(Verb::Attach(socket)),
-        "local" => Some(Verb::Local),
-        "version" => Some(Verb::Version),
+    let (verb, rest) = args.split_first()?;
+    match (verb.to_str()?, rest) {
+        ("version", []) => Some(Verb::Version),
+        ("local", []) => Some(Verb::Local),
+        // The name is for those who look at processes.
+        ("hold", [_]) => Some(Verb::Hold),
+        ("serve", _) => {
+            let [socket, state] = paths(rest, [("--socket", SOCKET), ("--state", STATE)])?;
+            Some(Verb::Serve { socket, state })
+        }
+        ("attach", _) => {
+            let [socket] = paths(rest, [("--socket", SOCKET)])?;
+            Some(Verb::Attach(socket))
+        }
         _ => None,
     }
+}
+
+/// The paths of these options, each with what it is otherwise.
+fn paths<const N: usize>(args: &[OsString], options: [(&str, &str); N]) -> Option<[PathBuf; N]> {
+    let mut all = options.map(|(_, otherwise)| PathBuf::from(otherwise));
+    for pair in args.chunks(2) {
+        let [option, path] = pair else { return None };
+        let at = options.iter().position(|(name, _)| option == name)?;
+        all[at] = path.into();
+    }
+    Some(all)
 }
 
 #[cfg(test)]
@@ -115,15 +142,28 @@ mod tests {
 
     #[test]
     fn verbs_take_a_socket() {
-        assert_eq!(verb("serve"), Some(Verb::Serve(SOCKET.into())));
+        let serve = |socket: &str, state: &str| {
+            Some(Verb::Serve { socket: socket.into(), state: state.into() })
+        };
+        assert_eq!(verb("serve"), serve(SOCKET, STATE));
+        assert_eq!(verb("serve --state /d --socket /s"), serve("/s", "/d"));
         assert_eq!(verb("attach --socket /s"), Some(Verb::Attach("/s".into())));
         assert_eq!(verb("local"), Some(Verb::Local));
+        assert_eq!(verb("hold web"), Some(Verb::Hold));
         assert_eq!(verb("version"), Some(Verb::Version));
     }
 
     #[test]
     fn anything_else_is_told_the_usage() {
-        for line in ["", "run", "serve /s", "serve --socket", "attach --socket a b"] {
+        for line in [
+            "",
+            "run",
+            "serve /s",
+            "serve --socket",
+            "attach --socket a b",
+            "attach --state /d",
+            "hold",
+        ] {
             assert_eq!(verb(line), None, "{line}");
         }
     }

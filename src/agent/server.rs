@@ -17,17 +17,17 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
 use yamux::{Config, Connection, Mode};
 
-use super::about::About;
 use super::handover;
 use super::link::Link;
-use super::{session, sys};
+use super::session::{self, Service};
+use super::sys;
 use crate::protocol::frame::{HEADER, MAX_DATA};
 
 /// How long a peer may take to hand over its descriptors.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Serves links until the process is ended. Returns only on errors.
-pub fn serve(socket: &Path) -> io::Result<()> {
+pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     sys::default_signals();
     sys::ignore_broken_pipes();
     // Of every program started from here; a login sets the same.
@@ -36,7 +36,7 @@ pub fn serve(socket: &Path) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;
         one_thread()?;
-        accept(listener, Rc::new(About::of_system())).await
+        accept(listener, Rc::new(Service::of_system(state))).await
     })
 }
 
@@ -66,11 +66,11 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-async fn accept(listener: UnixListener, about: Rc<About>) -> io::Result<()> {
+async fn accept(listener: UnixListener, service: Rc<Service>) -> io::Result<()> {
     loop {
         match listener.accept().await {
             Ok((peer, _)) => {
-                spawn_local(greet(peer, Rc::clone(&about)));
+                spawn_local(greet(peer, Rc::clone(&service)));
             }
             Err(e) => {
                 eprintln!("nsvm-agent: cannot accept a connection: {e}");
@@ -83,12 +83,12 @@ async fn accept(listener: UnixListener, about: Rc<About>) -> io::Result<()> {
 
 /// Takes a peer's descriptors and serves the link. The peer waits for the
 /// end of its connection; what it reads before that is an error to tell.
-async fn greet(mut peer: UnixStream, about: Rc<About>) {
+async fn greet(mut peer: UnixStream, service: Rc<Service>) {
     let served = async {
         admit(&peer)?;
         let timely = tokio::time::timeout(HANDOVER, handover::receive(&peer)).await;
         let [input, output] = timely.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        run(&mut peer, input, output, about).await
+        run(&mut peer, input, output, service).await
     };
     if let Err(e) = served.await {
         let _ = peer.write_all(e.to_string().as_bytes()).await;
@@ -109,21 +109,21 @@ async fn run(
     peer: &mut UnixStream,
     input: OwnedFd,
     output: OwnedFd,
-    about: Rc<About>,
+    service: Rc<Service>,
 ) -> io::Result<()> {
     let link = Link::new(input, output)?;
-    link.output().borrow_mut().push(&about.hello().line());
+    link.output().borrow_mut().push(&service.about.hello().line());
     let mut word = [0; 1];
     tokio::select! {
         // `attach` was killed: nobody keeps the channel for us.
         _ = peer.read(&mut word) => {}
-        () = drive(link, about) => {}
+        () = drive(link, service) => {}
     }
     Ok(())
 }
 
 /// Runs the multiplexer until the link ends. Sessions notice by themselves.
-async fn drive(link: Link, about: Rc<About>) {
+async fn drive(link: Link, service: Rc<Service>) {
     let output = link.output();
     let mut config = Config::default();
     // One frame of ours in one of yamux.
@@ -138,7 +138,7 @@ async fn drive(link: Link, about: Rc<About>) {
             }
         });
         let Some(Ok(stream)) = next.await else { return };
-        let about = Rc::clone(&about);
-        spawn_local(async move { session::serve(stream, &about).await });
+        let service = Rc::clone(&service);
+        spawn_local(async move { session::serve(stream, &service).await });
     }
 }

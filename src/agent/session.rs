@@ -1,22 +1,39 @@
 //! One stream: its request, and the answer.
 
 use std::io;
+use std::path::Path;
 
 use super::about::About;
 use super::channel::{Channel, Stream};
 use super::failure::refused;
 use super::hangup;
 use super::launch::{self, Child, launch};
+use super::named::{Answer, NamedNamespaces};
 use super::relay;
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
 use crate::protocol::outcome::{FailedStep, Outcome};
 use crate::protocol::request::Request;
 
+/// What streams are served from.
+pub struct Service {
+    pub about: About,
+    pub named: NamedNamespaces,
+}
+
+impl Service {
+    /// Of this system; `state` is the directory of what outlives the agent.
+    pub fn of_system(state: &Path) -> Self {
+        let about = About::of_system();
+        let named = NamedNamespaces::below(state, &about.hello().boot_id);
+        Self { about, named }
+    }
+}
+
 /// Serves the stream to its end. Errors end this stream alone.
-pub async fn serve(stream: impl Stream + 'static, about: &About) {
+pub async fn serve(stream: impl Stream + 'static, service: &Service) {
     let channel = Channel::new(stream);
-    let left = answer(&channel, about).await;
+    let left = answer(&channel, service).await;
     drop(channel);
     // An error here leaves nobody to tell it to.
     if let Ok(Some(child)) = left
@@ -27,19 +44,27 @@ pub async fn serve(stream: impl Stream + 'static, about: &About) {
 }
 
 /// Answers the request; the program that still runs when the host has gone.
-async fn answer(channel: &Channel, about: &About) -> io::Result<Option<Child>> {
+async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child>> {
     let mut decoder = Decoder::default();
     let last = match first_request(channel, &mut decoder).await? {
-        Ok(Request::Info) => FromAgent::Info(about.info()),
-        Ok(Request::Explain(request)) => match launch::explain(&request) {
-            Ok(plan) => FromAgent::Plan(plan),
-            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
-        },
-        Ok(Request::Exec(request)) => match launch(&request) {
-            Ok(child) => {
-                drop(request);
-                return Ok(relay::run(channel, decoder, child).await);
+        Ok(Request::Info) => FromAgent::Info(service.about.info()),
+        Ok(Request::Explain(request)) => {
+            match service.named.resolve(*request).and_then(|r| launch::explain(&r)) {
+                Ok(plan) => FromAgent::Plan(plan),
+                Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
             }
+        }
+        Ok(Request::Exec(request)) => {
+            match service.named.resolve(*request).and_then(|r| launch(&r)) {
+                Ok(child) => {
+                    return Ok(relay::run(channel, decoder, child).await);
+                }
+                Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+            }
+        }
+        Ok(Request::Named(request)) => match service.named.answer(request).await {
+            Ok(Answer::Named(all)) => FromAgent::Named(all),
+            Ok(Answer::Plan(plan)) => FromAgent::Plan(plan),
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Ok(Request::List(request)) => match launch::list(request) {

@@ -38,7 +38,7 @@ pub fn explain(place: &Place, mut request: ExecRequest) -> anyhow::Result<Result
     match session::ask(place.connection()?, request)? {
         Answer::Plan(plan) => Ok(Ok(plan)),
         Answer::Refused(failure) => Ok(Err(failure)),
-        Answer::Info(_) => bail!("the agent answered with something else"),
+        _ => bail!("the agent answered with something else"),
     }
 }
 

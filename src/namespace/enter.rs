@@ -13,6 +13,9 @@ use super::kind::{Kind, Kinds};
 pub struct EnterSpec {
     /// The process whose namespaces are meant.
     pub target: Option<u32>,
+    /// When it started, in ticks since the boot (`proc_pid_stat(5)`, field 22):
+    /// its number may have become another's.
+    pub target_started: Option<u64>,
     /// Every kind that can be entered.
     pub all: bool,
     /// Those of the target.
@@ -34,6 +37,8 @@ pub struct EnterSpec {
     pub env: bool,
     pub no_fork: bool,
     pub join_cgroup: bool,
+    /// The program's start directory is one inside.
+    pub start_inside: bool,
     /// The target's SELinux context.
     pub follow_context: bool,
 }

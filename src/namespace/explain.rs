@@ -46,6 +46,7 @@ fn what(step: &Step, program: &str) -> String {
         Step::HoldTarget { pid, kinds } => {
             format!("keep hold of process {pid}, for its namespaces: {}", names(*kinds))
         }
+        Step::CheckStarted { .. } => "check that it is still the same process".to_owned(),
         Step::OpenCgroup(pid) => format!("open the process list of the cgroup of process {pid}"),
         Step::OpenParentUser(_) => "open the user namespace that owns it".to_owned(),
         Step::OpenSocketNamespace { pid, socket } => {
@@ -88,6 +89,9 @@ fn creation(step: &Step, program: &str) -> String {
             };
             format!("shift the {name} clock by {seconds} s")
         }
+        Step::Fork(Parent { leaves: true, .. }) => {
+            "fork: go on in a child, while the parent ends".to_owned()
+        }
         Step::Fork(_) => "fork: go on in a child, while the parent waits".to_owned(),
         Step::MapUser(range) => format!("map users: {}", ids(&[*range])),
         Step::MapGroup(range) => format!("map groups: {}", ids(&[*range])),
@@ -99,6 +103,7 @@ fn creation(step: &Step, program: &str) -> String {
 
 fn setting_up(step: &Step, program: &str) -> String {
     match step {
+        Step::SetHostname(name) => format!("make {name} the host name"),
         Step::Propagate(how) => format!("make all mounts {}", propagation(*how)),
         Step::ChangeRoot(dir) => format!("make {} the root directory", shown(dir)),
         Step::ChangeDirectory(dir) => format!("go to directory {}", shown(dir)),
@@ -114,6 +119,7 @@ fn setting_up(step: &Step, program: &str) -> String {
         }
         Step::TakeIdentity { uid, gid } => identity(*uid, *gid),
         Step::KeepCapabilities => "keep the capabilities beyond the exec".to_owned(),
+        Step::Hold => "stay as the process that holds the namespaces".to_owned(),
         _ => format!("execute {program}"),
     }
 }

@@ -6,5 +6,6 @@ pub mod explain;
 pub mod idmap;
 pub mod kind;
 pub mod listing;
+pub mod named;
 pub mod plan;
 pub mod spec;

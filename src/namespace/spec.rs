@@ -37,6 +37,8 @@ pub struct NamespaceSpec {
     pub load_interp: Option<Bytes>,
     pub root: Option<Bytes>,
     pub wd: Option<Bytes>,
+    /// Of the new UTS namespace.
+    pub hostname: Option<String>,
     pub setuid: Option<u32>,
     pub setgid: Option<u32>,
     pub keep_caps: bool,

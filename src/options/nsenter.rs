@@ -85,6 +85,7 @@ impl NsenterOptions {
             no_fork: self.no_fork,
             join_cgroup: self.join_cgroup,
             follow_context: self.follow_context,
+            ..EnterSpec::default()
         })
     }
 }

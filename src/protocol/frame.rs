@@ -24,6 +24,10 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// a number of up to two.
 const MAX_PLAN: usize = 3 * MAX_REQUEST;
 
+/// The most that a list of named namespaces takes. One of eight kinds takes
+/// some 400 bytes and 5 for each process in it.
+const MAX_NAMED: usize = 4 * 1024 * 1024;
+
 /// What a frame is for. Numbers below 16 go to the agent, others to the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -41,6 +45,7 @@ pub enum Kind {
     Outcome = 20,
     Info = 21,
     Plan = 22,
+    Named = 23,
 }
 
 /// Why bytes are no frame, or a frame no message. The stream ends with it.
@@ -64,7 +69,7 @@ pub struct Frame<'a> {
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Request,
         Self::Stdin,
         Self::StdinEof,
@@ -78,6 +83,7 @@ impl Kind {
         Self::Outcome,
         Self::Info,
         Self::Plan,
+        Self::Named,
     ];
 
     /// The largest payload of this kind, in bytes.
@@ -91,6 +97,7 @@ impl Kind {
             Self::Resize => 8,
             Self::Outcome | Self::Info => MAX_ANSWER,
             Self::Plan => MAX_PLAN,
+            Self::Named => MAX_NAMED,
         }
     }
 

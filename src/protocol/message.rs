@@ -3,6 +3,7 @@
 use super::frame::{self, Frame, FrameError, Kind};
 use super::outcome::{Info, Outcome, Plan};
 use super::request::{Request, Size};
+use crate::namespace::named::Named;
 
 /// Bytes of stdin the host may send before the agent grants more.
 pub const INITIAL_STDIN_CREDIT: usize = 256 * 1024;
@@ -39,6 +40,7 @@ pub enum FromAgent<'a> {
     Outcome(Outcome),
     Info(Info),
     Plan(Plan),
+    Named(Vec<Named>),
 }
 
 /// Which output.
@@ -89,6 +91,7 @@ impl<'a> FromAgent<'a> {
             Self::Outcome(outcome) => frame::encode(Kind::Outcome, &pack(outcome), out),
             Self::Info(info) => frame::encode(Kind::Info, &pack(info), out),
             Self::Plan(plan) => frame::encode(Kind::Plan, &pack(plan), out),
+            Self::Named(all) => frame::encode(Kind::Named, &pack(all), out),
         }
     }
 
@@ -102,6 +105,7 @@ impl<'a> FromAgent<'a> {
             Kind::Outcome => Self::Outcome(unpack(kind, payload)?),
             Kind::Info => Self::Info(unpack(kind, payload)?),
             Kind::Plan => Self::Plan(unpack(kind, payload)?),
+            Kind::Named => Self::Named(unpack(kind, payload)?),
             _ => return Err(FrameError::OutOfPlace(kind)),
         })
     }

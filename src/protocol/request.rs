@@ -9,6 +9,7 @@ pub use serde_bytes::ByteBuf as Bytes;
 
 use super::frame::{self, FrameError, Kind};
 use crate::namespace::enter::EnterSpec;
+use crate::namespace::named::{Name, NamedSpec};
 use crate::namespace::spec::NamespaceSpec;
 
 /// One request; more verbs become more variants.
@@ -21,6 +22,9 @@ pub enum Request {
     /// Write what this user may see of the guest's namespaces to stdout, as a
     /// [`crate::namespace::listing::Snapshot`]; an outcome answers last.
     List(ListRequest),
+    /// About named namespaces: a list of [`crate::namespace::named::Named`]
+    /// answers, or an outcome that says why not.
+    Named(NamedRequest),
     /// Tell [`super::outcome::Info`].
     Info,
 }
@@ -51,6 +55,10 @@ pub struct ExecRequest {
     /// Namespaces of others to enter before new ones are made.
     #[serde(default)]
     pub enter: Option<Box<EnterSpec>>,
+    /// The named namespace to run in: with it nothing else is entered, and
+    /// the user is who asks, not who the program is inside.
+    #[serde(default)]
+    pub inside: Option<Name>,
     #[serde(default)]
     pub namespaces: NamespaceSpec,
 }
@@ -76,6 +84,35 @@ pub enum Surroundings {
     Login,
     /// The agent's own: it was started by the caller, for this one request.
     Own,
+}
+
+/// Something about named namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRequest {
+    /// Who asks; none: whoever the agent runs as.
+    #[serde(default)]
+    pub user: Option<UserSpec>,
+    pub verb: NamedVerb,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamedVerb {
+    /// Make one; it is told.
+    Create(Box<NamedSpec>),
+    /// Tell the plan of that, and make nothing.
+    Explain(Box<NamedSpec>),
+    /// Tell all of the user's; root's are everyone's.
+    List,
+    /// Tell this one.
+    Inspect(Name),
+    /// End its processes and forget it; nothing is told.
+    Remove {
+        name: Name,
+        /// At once, and even when there is none.
+        #[serde(default)]
+        force: bool,
+    },
 }
 
 /// `NAME|UID[:GROUP]`, looked up in the guest.

@@ -9,12 +9,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nsvm::app::session::{self, Connection, Stdio};
+use nsvm::app::session::{self, Answer, Connection, Stdio};
+use nsvm::namespace::named::Named;
 use nsvm::protocol::frame::Decoder;
 use nsvm::protocol::hello::{Hello, Scan};
 use nsvm::protocol::message::{FromAgent, FromHost};
-use nsvm::protocol::outcome::Outcome;
-use nsvm::protocol::request::{ExecRequest, Request};
+use nsvm::protocol::outcome::{Failure, Outcome};
+use nsvm::protocol::request::{ExecRequest, NamedRequest, NamedVerb, Request};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::compat::TokioAsyncReadCompatExt;
@@ -56,14 +58,24 @@ impl Agent {
         Self::spawn(command, dir)
     }
 
-    fn spawn(mut command: Command, dir: tempfile::TempDir) -> Self {
-        let socket = dir.path().join("run/agent.sock");
-        command.args(["serve", "--socket"]).arg(&socket).stdin(Process::null());
-        Self { process: command.spawn().unwrap(), dir }
+    fn spawn(command: Command, dir: tempfile::TempDir) -> Self {
+        Self { process: serve(command, dir.path()), dir }
     }
 
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("run/agent.sock")
+    }
+
+    /// Where it keeps what outlives it.
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Kills it and starts another in its place.
+    pub fn kill_and_start_again(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = serve(Command::new(program()), self.dir.path());
     }
 
     pub fn pid(&self) -> u32 {
@@ -76,10 +88,30 @@ impl Agent {
     }
 }
 
+fn serve(mut command: Command, dir: &Path) -> Child {
+    command.args(["serve", "--socket"]).arg(dir.join("run/agent.sock"));
+    command.arg("--state").arg(dir.join("state")).stdin(Process::null());
+    command.spawn().unwrap()
+}
+
+/// What the named namespaces of an agent that is gone would leave behind.
+fn end_holders(state: &Path) {
+    let records = std::fs::read_dir(state.join("ns")).into_iter().flatten().flatten();
+    for record in records {
+        let text = std::fs::read_to_string(record.path()).unwrap_or_default();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let holder = record["holder"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = holder.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        end_holders(&self.state());
     }
 }
 
@@ -129,6 +161,22 @@ impl Link {
         let connection =
             Connection { reader: Box::new(stream.try_clone().unwrap()), writer: Box::new(stream) };
         within_deadline(move || session::run(connection, request, stdio))
+    }
+
+    /// Asks about named namespaces as root.
+    pub fn named(&self, verb: NamedVerb) -> Result<Vec<Named>, Failure> {
+        self.named_as("root", verb)
+    }
+
+    pub fn named_as(&self, user: &str, verb: NamedVerb) -> Result<Vec<Named>, Failure> {
+        let request = NamedRequest { user: Some(user.parse().unwrap()), verb };
+        let connection = self.connection();
+        let answer = within_deadline(move || session::ask(connection, Request::Named(request)));
+        match answer.unwrap() {
+            Answer::Named(all) => Ok(all),
+            Answer::Refused(failure) => Err(failure),
+            _ => panic!("another answer"),
+        }
     }
 
     /// Runs a command with `stdin`; its outcome, stdout and stderr.

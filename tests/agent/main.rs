@@ -12,6 +12,7 @@ mod cost;
 mod entering;
 mod keeping;
 mod listing;
+mod named;
 mod namespaces;
 mod processes;
 mod robustness;

@@ -16,6 +16,8 @@ pub trait Enter {
     fn open(&mut self, handle: Handle, path: &[u8]) -> io::Result<()>;
     /// Keeps hold of a process for [`Enter::join_held`].
     fn hold_target(&mut self, pid: u32) -> io::Result<()>;
+    /// When a process started, in ticks since the boot.
+    fn started(&mut self, pid: u32) -> io::Result<u64>;
     /// All at once, or none.
     fn join_held(&mut self, kinds: Kinds) -> io::Result<()>;
     fn join_opened(&mut self, kind: Kind) -> io::Result<()>;
@@ -69,6 +71,7 @@ impl Entering {
             }
             Step::Open(handle, path) => self.open(*handle, path, sys),
             Step::HoldTarget { pid, kinds } => self.hold(*pid, *kinds, sys),
+            Step::CheckStarted { pid, started } => check_started(*pid, *started, sys),
             Step::FollowContext(pid) => follow_context(*pid, sys),
             Step::OpenCgroup(pid) => open_cgroup(*pid, sys),
             Step::OpenParentUser(kind) => {
@@ -197,6 +200,16 @@ fn place(step: &Step, sys: &mut dyn Sys) -> Result<(), Failure> {
         Step::MoveToCgroup => or(sys.move_to_cgroup(), "write cgroup.procs failed"),
         other => Err(refused(FailedStep::Namespaces, format!("unknown step {other:?}"))),
     }
+}
+
+/// After the process is held: what has its number now has had it then.
+fn check_started(pid: u32, started: u64, sys: &mut dyn Sys) -> Result<(), Failure> {
+    let what = || format!("cannot read /proc/{pid}/stat");
+    let found = sys.started(pid).map_err(|e| namespaces(&what(), &e))?;
+    if found == started {
+        return Ok(());
+    }
+    Err(refused(FailedStep::Namespaces, format!("process {pid} is another one by now")))
 }
 
 fn open_cgroup(pid: u32, sys: &mut dyn Sys) -> Result<(), Failure> {

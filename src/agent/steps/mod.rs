@@ -38,6 +38,7 @@ pub trait Sys: Enter {
     fn write_proc(&mut self, file: &str, text: &str) -> Result<(), WriteError>;
     /// Returns in the child; the parent waits for it and never returns.
     fn fork(&mut self, parent: &Parent) -> io::Result<()>;
+    fn set_hostname(&mut self, name: &str) -> io::Result<()>;
     /// Of `path` and every mount below it.
     fn set_propagation(&mut self, path: &[u8], propagation: Propagation) -> io::Result<()>;
     fn mount_proc(&mut self, dir: &[u8]) -> io::Result<()>;
@@ -118,6 +119,7 @@ fn set_up(step: &Step, entering: &mut Entering, sys: &mut dyn Sys) -> Result<(),
             let what = "cannot change root filesystem propagation";
             or(sys.set_propagation(b"/", *propagation), what)
         }
+        Step::SetHostname(name) => or(sys.set_hostname(name), "sethostname failed"),
         Step::ChangeRoot(dir) => {
             let what = format!("cannot change root directory to '{}'", shown(dir));
             or(sys.change_root(dir), &what)
@@ -141,8 +143,8 @@ fn set_up(step: &Step, entering: &mut Entering, sys: &mut dyn Sys) -> Result<(),
             or(sys.set_user(*uid), "setuid() failed")
         }
         Step::KeepCapabilities => or(sys.keep_capabilities(), "prctl(PR_CAP_AMBIENT) failed"),
-        // Always the last step: `run` takes it.
-        Step::Exec => Ok(()),
+        // Always the last step: who calls takes it.
+        Step::Exec | Step::Hold => Ok(()),
         other => entering.take(other, sys),
     }
 }

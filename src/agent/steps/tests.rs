@@ -32,6 +32,9 @@ impl Enter for Recorder {
     fn hold_target(&mut self, pid: u32) -> io::Result<()> {
         self.call(format!("hold {pid}"))
     }
+    fn started(&mut self, pid: u32) -> io::Result<u64> {
+        self.call(format!("started {pid}")).map(|()| 4711)
+    }
     fn join_held(&mut self, kinds: Kinds) -> io::Result<()> {
         self.call(format!("join held {kinds:?}"))
     }
@@ -98,6 +101,9 @@ impl Sys for Recorder {
     }
     fn fork(&mut self, parent: &Parent) -> io::Result<()> {
         self.call(format!("fork {:?}", parent.kill_child))
+    }
+    fn set_hostname(&mut self, name: &str) -> io::Result<()> {
+        self.call(format!("hostname {name}"))
     }
     fn set_propagation(&mut self, path: &[u8], how: Propagation) -> io::Result<()> {
         self.call(format!("propagation {} {how:?}", shown(path)))
@@ -282,4 +288,22 @@ fn a_target_that_cannot_be_held_is_opened_kind_by_kind() {
 fn groups_must_be_dropped_once_at_least() {
     let (_, failure) = run_with(&entering_steps(), ("groups", EPERM));
     assert_eq!(failure.message, "setgroups failed: Operation not permitted");
+}
+
+#[test]
+fn a_process_that_is_another_by_now_is_not_entered() {
+    let steps = |started| {
+        let kinds = Kinds::NONE.with(Kind::Net);
+        [
+            Step::HoldTarget { pid: 9, kinds },
+            Step::CheckStarted { pid: 9, started },
+            Step::Join(kinds),
+            Step::SetHostname("x".into()),
+        ]
+    };
+    let (calls, _) = run_with(&steps(4711), ("", 0));
+    assert_eq!(calls, ["hold 9", "started 9", "join held {Net}", "hostname x", "exec"]);
+    let (calls, failure) = run_with(&steps(4712), ("", 0));
+    assert_eq!(calls, ["hold 9", "started 9"]);
+    assert_eq!(failure.message, "process 9 is another one by now");
 }

@@ -153,6 +153,13 @@ fn kill(pid: i32, signal: u8) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
+/// Of the UTS namespace.
+pub fn set_hostname(name: &str) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of `name`.
+    let result = unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+    Ok(Errno::result(result).map(drop)?)
+}
+
 fn set_handler(which: Signal, handler: SigHandler) {
     // SAFETY: only SIG_DFL and SIG_IGN are set, never a function.
     let _ = unsafe { signal(which, handler) };
@@ -180,6 +187,12 @@ pub fn default_signals() {
 /// For the agent itself: a reader that has gone is an error, not the end.
 pub fn ignore_broken_pipes() {
     set_handler(Signal::SIGPIPE, SigHandler::SigIgn);
+}
+
+/// Children that end need no wait(2), those of others that come to this
+/// process as theirs end included.
+pub fn ignore_children() {
+    set_handler(Signal::SIGCHLD, SigHandler::SigIgn);
 }
 
 /// Undoes [`ignore_broken_pipes`] for a program.

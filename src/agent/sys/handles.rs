@@ -15,6 +15,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::calls::{parent_user_namespace, socket_namespace};
 use super::kernel::Kernel;
 use crate::agent::environment::Variables;
+use crate::agent::process;
 use crate::agent::steps::{ContextError, Enter};
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::plan::Handle;
@@ -99,6 +100,10 @@ impl Enter for Kernel<'_> {
     fn hold_target(&mut self, pid: u32) -> io::Result<()> {
         self.handles.target = Some(pidfd_open(raw(pid)?, PidfdFlags::empty())?);
         Ok(())
+    }
+
+    fn started(&mut self, pid: u32) -> io::Result<u64> {
+        process::started(pid)
     }
 
     fn join_held(&mut self, kinds: Kinds) -> io::Result<()> {

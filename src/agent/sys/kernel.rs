@@ -134,6 +134,10 @@ impl Sys for Kernel<'_> {
         }
     }
 
+    fn set_hostname(&mut self, name: &str) -> io::Result<()> {
+        super::calls::set_hostname(name)
+    }
+
     fn set_propagation(&mut self, path: &[u8], propagation: Propagation) -> io::Result<()> {
         let how = match propagation {
             Propagation::Slave => MsFlags::MS_SLAVE,

@@ -34,6 +34,9 @@ pub fn stay_behind(
         let _ = kill_process(child, rustix::process::Signal::KILL);
         exit_now(1);
     }
+    if parent.leaves {
+        exit_now(0);
+    }
     // A copy of the agent's memory: no core file, no debugger.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = rustix::thread::set_name(c"unshare");

@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow};
 
 use super::signals;
 use super::terminal::RawMode;
+use crate::namespace::named::Named;
 use crate::protocol::frame::{Decoder, FrameError, MAX_DATA};
 use crate::protocol::message::{FromAgent, FromHost, INITIAL_STDIN_CREDIT, Output};
 use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
@@ -84,6 +85,7 @@ pub fn info(connection: Connection) -> anyhow::Result<Info> {
 pub enum Answer {
     Info(Info),
     Plan(Plan),
+    Named(Vec<Named>),
     /// The request was refused.
     Refused(Failure),
 }
@@ -98,6 +100,7 @@ pub fn ask(connection: Connection, request: Request) -> anyhow::Result<Answer> {
             return match FromAgent::decode(frame)? {
                 FromAgent::Info(info) => Ok(Answer::Info(info)),
                 FromAgent::Plan(plan) => Ok(Answer::Plan(plan)),
+                FromAgent::Named(all) => Ok(Answer::Named(all)),
                 FromAgent::Outcome(Outcome::NotStarted(failure)) => Ok(Answer::Refused(failure)),
                 _ => Err(FrameError::OutOfPlace(frame.kind).into()),
             };
@@ -150,7 +153,7 @@ fn converse(
                 FromAgent::Stderr(bytes) => outputs.write(Output::Stderr, bytes),
                 FromAgent::StdinCredit(more) => credit.grant(more as usize),
                 FromAgent::Outcome(outcome) => return outputs.failed.map_or(Ok(outcome), Err),
-                FromAgent::Info(_) | FromAgent::Plan(_) => {
+                FromAgent::Info(_) | FromAgent::Plan(_) | FromAgent::Named(_) => {
                     return Err(FrameError::OutOfPlace(frame.kind).into());
                 }
             }

@@ -38,7 +38,8 @@ pub fn creation(spec: &NamespaceSpec, maps: &Maps, steps: &mut Vec<Step>) {
 fn fork_or_bind(spec: &NamespaceSpec, binds: Binds) -> Option<Step> {
     if spec.fork {
         let NamespaceSpec { kill_child, forward_signals, .. } = *spec;
-        return Some(Step::Fork(Parent { kill_child, forward_signals, binds }));
+        let parent = Parent { kill_child, forward_signals, leaves: false, binds };
+        return Some(Step::Fork(parent));
     }
     match binds {
         Binds::None => None,
@@ -56,6 +57,7 @@ pub fn own_maps(spec: &NamespaceSpec, maps: &Maps, steps: &mut Vec<Step>) {
         steps.push(Step::MapGroup(group));
     }
     steps.extend(spec.setgroups.map(Step::ControlSetgroups));
+    steps.extend(spec.hostname.clone().map(Step::SetHostname));
 }
 
 pub fn file_systems(spec: &NamespaceSpec, steps: &mut Vec<Step>) {

@@ -78,6 +78,7 @@ fn hold(spec: &EnterSpec, kinds: Kinds, steps: &mut Vec<Step>) -> Result<(), Ref
     }
     let pid = spec.target.ok_or_else(|| refusal("no target PID specified"))?;
     steps.push(Step::HoldTarget { pid, kinds });
+    steps.extend(spec.target_started.map(|started| Step::CheckStarted { pid, started }));
     Ok(())
 }
 

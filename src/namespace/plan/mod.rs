@@ -54,10 +54,13 @@ pub fn plan(
     start: StartDirectory,
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
-    let mut steps = vec![Step::BecomeUser(caller.clone()), Step::EnterDirectory(start)];
+    let (mut steps, mut start) = (vec![Step::BecomeUser(caller.clone())], Some(start));
+    let inside = wanted.enter.is_some_and(|spec| spec.start_inside);
+    steps.extend(start.take_if(|_| !inside).map(Step::EnterDirectory));
     if let Some(spec) = wanted.enter {
         enter::entering(spec, directory, &mut steps)?;
     }
+    steps.extend(start.map(Step::EnterDirectory));
     let spec = wanted.create;
     let maps = Maps::resolve(spec, caller, directory)?;
     create::creation(spec, &maps, &mut steps);
@@ -65,5 +68,26 @@ pub fn plan(
     create::file_systems(spec, &mut steps);
     create::identity(spec, &mut steps);
     steps.push(Step::Exec);
+    Ok(steps)
+}
+
+/// The steps for a process of `caller` that keeps new namespaces in being. It
+/// is a child whose parent has left: nobody here has to wait for it.
+pub fn holding(
+    create: &NamespaceSpec,
+    caller: &Credentials,
+    directory: &dyn Directory,
+) -> Result<Vec<Step>, Refusal> {
+    let alone = NamespaceSpec { fork: true, kill_child: None, ..create.clone() };
+    let wanted = Wanted { enter: None, create: &alone };
+    // A directory of the user's would be busy for as long.
+    let mut steps = plan(wanted, caller, StartDirectory::Asked(b"/".to_vec()), directory)?;
+    for step in &mut steps {
+        match step {
+            Step::Fork(parent) => parent.leaves = true,
+            Step::Exec => *step = Step::Hold,
+            _ => {}
+        }
+    }
     Ok(steps)
 }

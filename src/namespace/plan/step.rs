@@ -25,6 +25,12 @@ pub enum Step {
         pid: u32,
         kinds: Kinds,
     },
+    /// Check that the process that is held is the one that started then
+    /// (`proc_pid_stat(5)`, field 22).
+    CheckStarted {
+        pid: u32,
+        started: u64,
+    },
     /// Open the process list of this process's cgroup.
     OpenCgroup(u32),
     /// Open the user namespace that owns the open one of this kind.
@@ -67,6 +73,8 @@ pub enum Step {
     MapUser(IdRange),
     MapGroup(IdRange),
     ControlSetgroups(SetGroups),
+    /// Of the UTS namespace.
+    SetHostname(String),
     /// Of every mount below `/`.
     Propagate(Propagation),
     ChangeRoot(Vec<u8>),
@@ -97,6 +105,8 @@ pub enum Step {
         gid: u32,
     },
     KeepCapabilities,
+    /// Instead of an exec: stay, so that the namespaces do.
+    Hold,
     Exec,
 }
 
@@ -107,6 +117,9 @@ pub struct Parent {
     pub kill_child: Option<u8>,
     /// Whether it passes SIGTERM and SIGINT on.
     pub forward_signals: bool,
+    /// Whether it ends at once, without waiting for the child.
+    #[serde(default)]
+    pub leaves: bool,
     pub binds: Binds,
 }
 

@@ -1,4 +1,5 @@
 mod enter;
+mod named;
 
 use proptest::prelude::*;
 use serde_bytes::ByteBuf as Bytes;
