@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use super::listing;
 use super::session::{self, Answer, Connection, Stdio};
 use super::{Context, Place, Refusal, start};
-use crate::control::client::{Client, nobody_listens};
+use crate::control::client::{Client, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
@@ -116,11 +116,6 @@ fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<C
     }
     start::spawn_supervisor(context, name, None)?;
     Ok(ask())
-}
-
-fn hung_up(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 pub fn not_running(name: &MachineName) -> Refusal {

@@ -1,12 +1,12 @@
 //! Stopping a machine: ask, wait, and only then insist.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
 use super::{Context, Refusal, start};
-use crate::control::client::{Client, nobody_listens};
+use crate::control::client::{Client, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -15,6 +15,13 @@ use crate::machine::status::Status;
 /// How long a guest may take to shut down, unless told otherwise: systemd
 /// gives a stuck service 90 s.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A supervisor that is ending answers nobody. It only waits for its last
+/// clients to read.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// How often it is looked at meanwhile: no lock call has a deadline.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What a stop shall be like.
 #[derive(Debug, Clone, Copy)]
@@ -32,28 +39,37 @@ pub fn stop(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
-    match context.store.status(name) {
-        Status::Stopped | Status::Suspended => return Ok(()),
-        Status::Broken { .. } if request.force => return end_lost_vm(context, name),
-        Status::Broken { reasons } => {
-            return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; ")))
-                .hint(format!("End its VM with `nsvm machine stop --force {name}`"))
-                .into());
-        }
-        Status::Starting | Status::Running => {}
-    }
-    match ask(context, name, request) {
-        Ok(client) => await_end(client, name, progress),
-        // The VM lives without a supervisor: a new one finds it.
-        Err(e) if nobody_listens(&e) => {
-            if context.store.status(name) == Status::Stopped {
-                return Ok(());
+    let end = Instant::now() + LEAVING;
+    loop {
+        match context.store.status(name) {
+            Status::Stopped | Status::Suspended => return Ok(()),
+            Status::Broken { .. } if request.force => return end_lost_vm(context, name),
+            Status::Broken { reasons } => {
+                return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; ")))
+                    .hint(format!("End its VM with `nsvm machine stop --force {name}`"))
+                    .into());
             }
-            start::spawn_supervisor(context, name, None)?;
-            await_end(ask(context, name, request)?, name, progress)
+            Status::Starting | Status::Running => {}
         }
-        Err(e) => Err(anyhow!(e).context(format!("asking the supervisor of \"{name}\" to stop"))),
+        match ask(context, name, request).and_then(|client| await_end(client, progress)) {
+            Ok(answer) => return Ok(answer?),
+            Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
+                find_supervisor(context, name)?;
+            }
+            Err(e) => {
+                return Err(anyhow!(e).context(format!("waiting for \"{name}\" to stop")));
+            }
+        }
     }
+}
+
+/// A VM without a supervisor gets a new one; one that is ending is left to it.
+fn find_supervisor(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    if !context.store.is_supervised(name) && context.store.status(name) == Status::Running {
+        return start::spawn_supervisor(context, name, None);
+    }
+    std::thread::sleep(POLL);
+    Ok(())
 }
 
 fn ask(context: &Context, name: &MachineName, request: StopRequest) -> io::Result<Client> {
@@ -62,17 +78,13 @@ fn ask(context: &Context, name: &MachineName, request: StopRequest) -> io::Resul
     Client::ask(&context.store.paths(name).control_socket(), &request)
 }
 
-fn await_end(
-    mut client: Client,
-    name: &MachineName,
-    progress: &dyn Progress,
-) -> anyhow::Result<()> {
+/// The outer error: the supervisor ended without an answer.
+fn await_end(mut client: Client, progress: &dyn Progress) -> io::Result<Result<(), Refusal>> {
     loop {
-        match client.reply() {
-            Ok(Reply::Event { inner }) => progress.event(&inner),
-            Ok(Reply::Done) => return Ok(()),
-            Ok(Reply::Failed { message, hint }) => return Err(Refusal { message, hint }.into()),
-            Err(e) => return Err(anyhow!(e).context(format!("waiting for \"{name}\" to stop"))),
+        match client.reply()? {
+            Reply::Event { inner } => progress.event(&inner),
+            Reply::Done => return Ok(Ok(())),
+            Reply::Failed { message, hint } => return Ok(Err(Refusal { message, hint })),
         }
     }
 }

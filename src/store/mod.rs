@@ -181,10 +181,15 @@ impl Store {
         records::write(&self.paths(name).run_record(), run)
     }
 
+    /// Whether a supervisor lives, be it that it is ending.
+    pub fn is_supervised(&self, name: &MachineName) -> bool {
+        is_locked(&self.paths(name).alive_lock()).unwrap_or(false)
+    }
+
     /// What the locks, the run record and the sockets say, together.
     pub fn status(&self, name: &MachineName) -> Status {
         let paths = self.paths(name);
-        let supervised = is_locked(&paths.alive_lock()).unwrap_or(false);
+        let supervised = self.is_supervised(name);
         let vm_lives = is_locked(&paths.vm_lock()).unwrap_or(false);
         records::derive(supervised, vm_lives, self.run_record(name), paths.qmp_socket().exists())
     }

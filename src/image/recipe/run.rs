@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SILENCE_MAX: Duration = Duration::from_secs(20 * 60);
 /// For the script's clean-up after it was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// For a reader that a busy machine has kept from its turn.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Lines shown when a build fails.
 const TAIL: usize = 10;
 /// Lines with it are for people; the others only explain a failure.
@@ -97,7 +99,10 @@ impl Script<'_> {
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK / 10),
             }
             match child.try_wait() {
-                Ok(Some(status)) => return Ok(Ok(status)),
+                Ok(Some(status)) => {
+                    self.hear_rest(lines, tail);
+                    return Ok(Ok(status));
+                }
                 Ok(None) if heard.elapsed() > SILENCE_MAX => {
                     let minutes = SILENCE_MAX.as_secs() / 60;
                     let tail = tail.iter().cloned().collect();
@@ -106,6 +111,14 @@ impl Script<'_> {
                 Ok(None) => {}
                 Err(e) => return Ok(Err(e.into())),
             }
+        }
+    }
+
+    /// What the script said before it ended and the reader had not read yet.
+    /// What the script left behind may keep its stderr open, silent.
+    fn hear_rest(&self, lines: &Receiver<String>, tail: &mut VecDeque<String>) {
+        while let Ok(line) = lines.recv_timeout(LAST_WORDS) {
+            self.hear(line, tail);
         }
     }
 
