@@ -9,6 +9,7 @@ pub mod list;
 pub mod listing;
 pub mod local;
 pub mod logs;
+pub mod named;
 pub mod place;
 pub mod provisioning;
 pub mod refusal;

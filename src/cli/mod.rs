@@ -22,7 +22,7 @@ use crate::app::Refusal;
 use crate::machine::name::MachineName;
 use environment::Target;
 use namespace::verdict::{OURS, Wording};
-use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsenterArgs, UnshareArgs};
+use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, UnshareArgs};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -63,6 +63,7 @@ enum Verb {
     Lsns(LsnsArgs),
     Namespaces(NamespacesArgs),
     Exec(ExecArgs),
+    Ns(NsArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
@@ -86,6 +87,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Nsenter(args) => target().map(|target| run::nsenter(&target, &args)),
         Verb::Lsns(args) => target().map(|target| namespace::lsns::run(&target, &args)),
         Verb::Namespaces(args) => target().and_then(|target| namespace::kinds::run(&target, &args)),
+        Verb::Ns(args) => target().and_then(|target| namespace::ns::run(&target, &args)),
         Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
