@@ -8,6 +8,7 @@ mod footprint;
 mod host;
 mod images;
 mod machine;
+mod named;
 mod proc;
 mod report;
 mod settings;
@@ -53,6 +54,7 @@ fn measure() -> anyhow::Result<()> {
     machine.start()?;
     let ssh = Ssh::of(&machine.facts()?, dir.path())?;
     rows.extend(command::rows(&settings, &machine, &ssh)?);
+    rows.extend(named::rows(&settings, &machine, &ssh)?);
     rows.extend(calls::rows(&settings, &machine)?);
     rows.extend(footprint::rows(&settings, &machine, &ssh)?);
     machine.stop()?;

@@ -31,6 +31,16 @@ impl Public {
         Self(dir)
     }
 
+    /// A directory of the stranger's.
+    fn state(&self) -> PathBuf {
+        let dir = self.0.path().join("state");
+        if !dir.exists() {
+            std::fs::create_dir(&dir).unwrap();
+            std::os::unix::fs::chown(&dir, Some(STRANGER), Some(STRANGER)).unwrap();
+        }
+        dir
+    }
+
     fn nsvm(&self) -> PathBuf {
         self.0.path().join("nsvm")
     }
@@ -41,6 +51,7 @@ impl Public {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]).arg(self.nsvm());
         command.arg("--local").args(args).current_dir(self.0.path()).env_remove("NSVM_AGENT");
+        command.env("XDG_STATE_HOME", self.state());
         Ran(command.output().unwrap())
     }
 }
@@ -251,4 +262,28 @@ fn a_closed_output_ends_the_program() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0; 100]).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(141));
+}
+
+#[test]
+fn named_namespaces_outlive_the_agent_that_made_them() {
+    if !is_root() {
+        eprintln!("SKIPPED: this test needs root, to be somebody else");
+        return;
+    }
+    let public = Public::new();
+    if !strangers_may(&public) {
+        return;
+    }
+    public.run(&["ns", "create", "web", "--hostname", "inner"]).exits(0).prints("web\n");
+    public.run(&["ns", "exec", "web", "sh", "-c", "id -u; hostname"]).exits(0).prints("0\ninner\n");
+    let inspected = public.run(&["ns", "inspect", "web"]).exits(0).stdout();
+    let shown: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!((&shown[0]["State"], &shown[0]["Uid"]), (&"running".into(), &STRANGER.into()));
+    assert_eq!(shown[0]["Namespaces"].as_object().unwrap().len(), 8);
+    let list = public.run(&["ns", "list"]).exits(0).stdout();
+    assert!(list.lines().nth(1).is_some_and(|line| line.starts_with("web   running")), "{list}");
+    let plan = public.run(&["ns", "create", "--explain", "x", "-Ur", "--hostname", "y"]).exits(0);
+    assert!(plan.stdout().contains("make y the host name"), "{}", plan.stdout());
+    public.run(&["ns", "rm", "x", "web"]).exits(125).prints("web\n").complains(&["\"x\""]);
+    public.run(&["ns", "list", "-q"]).exits(0).prints("");
 }

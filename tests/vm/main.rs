@@ -18,6 +18,7 @@ mod features;
 mod foreign;
 mod guest;
 mod machine;
+mod named;
 #[path = "../image/server.rs"]
 mod server;
 mod stream;
@@ -59,9 +60,11 @@ fn the_life_of_a_machine() {
     machine.tell("host key", guest::host_key);
     machine.tell("the user's own systemd", guest::user_systemd);
     machine.tell("the guest is healthy", guest::healthy);
+    machine.tell("named namespaces", named::story);
     machine.tell("the supervisor is killed", crashes::supervisor_killed);
     machine.tell("another host key", crashes::other_host_key);
     machine.tell("stop and start", machine::stop_and_start);
+    machine.tell("named namespaces after a reboot", named::after_a_reboot);
     machine.tell("a second machine beside it", machine::a_second_machine);
     machine.tell("removal", machine::removal);
 }
