@@ -30,6 +30,13 @@ pub fn program() -> PathBuf {
     std::env::var_os("NSVM_TEST_AGENT").map_or_else(|| built.into(), PathBuf::from)
 }
 
+/// Copies a program that will be run at once. By a process of its own: one that
+/// another test forks meanwhile would hold our copy open for writing, and such
+/// a file cannot be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
+}
+
 /// `nsvm-agent serve`, ended with its user.
 pub struct Agent {
     process: Child,

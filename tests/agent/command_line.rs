@@ -5,21 +5,26 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio as Process};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nsvm::agent::pty::{self, Pty};
 use nsvm::app::session;
 use nsvm::app::terminal::{self, TtyChoice};
 use nsvm::protocol::request::{ExecRequest, Size};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::client::{Agent, DEADLINE, Link, attach_command, eventually, within_deadline};
-use crate::namespaces::{nap, sleeping};
+use crate::namespaces::{article, nap, sleeping};
 use crate::needs_root;
 
 const SOCKET: &str = "NSVM_TEST_SOCKET";
 const SCRIPT: &str = "NSVM_TEST_SCRIPT";
+const USER: &str = "NSVM_TEST_USER";
 
 #[test]
 #[ignore = "the tests below run it in a terminal"]
@@ -27,20 +32,35 @@ fn as_the_command_line() {
     let Some(socket) = std::env::var_os(SOCKET) else { return };
     let link = Link::new(attach_command(socket.as_ref()));
     let mut request = ExecRequest::new(["sh", "-c", &std::env::var(SCRIPT).unwrap()]);
+    request.user = std::env::var(USER).ok().map(|user| user.parse().unwrap());
+    if request.user.is_some() {
+        request.namespaces = article();
+    }
     request.tty = terminal::wanted(TtyChoice::Auto).unwrap();
     let outcome = session::run_here(link.connection(), request);
     println!("<{outcome:?}>");
 }
 
 /// The command line in a terminal, and what it shows there.
-struct InTerminal {
-    pty: Pty,
+pub struct InTerminal {
+    pub pty: Pty,
     process: Child,
     shown: Receiver<u8>,
+    reader: JoinHandle<()>,
+    closing: Arc<AtomicBool>,
 }
 
 impl InTerminal {
     fn start(agent: &Agent, script: &str) -> Self {
+        Self::start_with(agent, script, &[])
+    }
+
+    /// In namespaces of this user's own, as the article has them.
+    pub fn start_apart(agent: &Agent, user: &str, script: &str) -> Self {
+        Self::start_with(agent, script, &[(USER, user)])
+    }
+
+    fn start_with(agent: &Agent, script: &str, variables: &[(&str, &str)]) -> Self {
         let size = Size { rows: 30, cols: 100, ..Size::default() };
         let pty = pty::open(size, 0).unwrap();
         let end = || Process::from(pty.terminal.try_clone().unwrap());
@@ -51,6 +71,7 @@ impl InTerminal {
             .args(["--ignored", "--exact", "--nocapture", "command_line::as_the_command_line"])
             .env(SOCKET, agent.socket())
             .env(SCRIPT, script)
+            .envs(variables.iter().copied())
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -58,16 +79,32 @@ impl InTerminal {
             .unwrap();
         let mut master = File::from(pty.master.try_clone().unwrap());
         let (show, shown) = channel();
-        std::thread::spawn(move || {
+        let closing = Arc::new(AtomicBool::new(false));
+        let stop = closing.clone();
+        let reader = std::thread::spawn(move || {
             let mut byte = [0];
-            while master.read(&mut byte).is_ok_and(|count| count == 1) && show.send(byte[0]).is_ok()
-            {
+            let brief = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            while !stop.load(Ordering::Relaxed) {
+                let mut polled = [PollFd::new(&master, PollFlags::IN)];
+                let ready = poll(&mut polled, Some(&brief)).is_ok_and(|count| count > 0);
+                if ready && !(master.read(&mut byte).is_ok() && show.send(byte[0]).is_ok()) {
+                    return;
+                }
             }
         });
-        Self { pty, process, shown }
+        Self { pty, process, shown, reader, closing }
     }
 
-    fn wait_for(&self, text: &str) -> String {
+    /// Closes the terminal's window, so to speak.
+    pub fn hang_up(self) {
+        let Self { pty, mut process, reader, closing, .. } = self;
+        closing.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+        drop(pty);
+        within_deadline(move || process.wait().unwrap());
+    }
+
+    pub fn wait_for(&self, text: &str) -> String {
         let (end, mut seen) = (Instant::now() + DEADLINE, Vec::new());
         while !String::from_utf8_lossy(&seen).contains(text) {
             let left = end.saturating_duration_since(Instant::now());
@@ -79,7 +116,7 @@ impl InTerminal {
         String::from_utf8_lossy(&seen).into_owned()
     }
 
-    fn type_keys(&self, keys: &[u8]) {
+    pub fn type_keys(&self, keys: &[u8]) {
         File::from(self.pty.master.try_clone().unwrap()).write_all(keys).unwrap();
     }
 
@@ -87,7 +124,7 @@ impl InTerminal {
         !tcgetattr(&self.pty.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
     }
 
-    fn end(mut self) -> (ExitStatus, bool) {
+    pub fn end(mut self) -> (ExitStatus, bool) {
         let terminal = self.pty.terminal.try_clone().unwrap();
         let status = within_deadline(move || self.process.wait().unwrap());
         let modes = tcgetattr(&terminal).unwrap().local_modes;

@@ -10,12 +10,15 @@ mod client;
 mod command_line;
 mod cost;
 mod entering;
+mod in_place;
 mod keeping;
 mod listing;
 mod named;
 mod namespaces;
+mod privilege;
 mod processes;
 mod robustness;
+mod shell;
 mod streams;
 mod terminal;
 
