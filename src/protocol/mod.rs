@@ -8,5 +8,7 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod outcome;
+#[cfg(test)]
+mod properties;
 pub mod request;
 pub mod signal;

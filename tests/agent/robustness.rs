@@ -54,6 +54,37 @@ fn garbage_ends_its_own_stream_only() {
     other.stdout_until("alive");
 }
 
+/// Lengths of `MessagePack` that nobody could hold: a map, an array, bytes, a
+/// text of 4 GiB, alone and where a request has them.
+#[test]
+fn claimed_lengths_reserve_no_memory() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    link.exec(&["true"]);
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let before = peak();
+    for start in
+        [&b""[..], b"\x81\xa4Exec", b"\x81\xa4Exec\x81\xa4argv", b"\x81\xa4Exec\x81\xa3env"]
+    {
+        for claim in [0xdf, 0xdd, 0xc6, 0xdb] {
+            let payload = [start, &[claim, 0xff, 0xff, 0xff, 0xff]].concat();
+            let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+            let mut stream = link.open();
+            stream.write_all(&[&[1], &length[..], &payload].concat()).unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).unwrap();
+            assert!(String::from_utf8_lossy(&answer).contains("the request is broken"));
+        }
+    }
+    // serde reserves up to 1 MiB for a sequence, whatever is claimed.
+    assert!(peak() < before + (16 << 10), "{} after {before} kB", peak());
+}
+
 #[test]
 fn a_request_in_two_halves_of_a_frame_is_read() {
     needs_root!();

@@ -1,0 +1,162 @@
+//! What holds for any bytes and any request.
+
+use proptest::prelude::*;
+
+use super::frame::{Decoder, HEADER};
+use super::hello::Hello;
+use super::message::{FromAgent, FromHost};
+use super::request::{Bytes, ExecRequest, ListRequest, Request, Size, Terminal, UserSpec};
+use crate::namespace::enter::{EnterSpec, Id, KindFile, Place};
+use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::listing::Snapshot;
+use crate::namespace::spec::{MapRange, MapTarget, NamespaceSpec, Propagation, SetGroups};
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn kind_files() -> impl Strategy<Value = Vec<KindFile>> {
+    let file = (0..Kind::ALL.len(), bytes());
+    let file = file.prop_map(|(kind, path)| KindFile { kind: Kind::ALL[kind], path });
+    prop::collection::vec(file, 0..3)
+}
+
+fn kinds() -> impl Strategy<Value = Kinds> {
+    any::<[bool; 8]>()
+        .prop_map(|set| Kind::ALL.into_iter().filter(|kind| set[*kind as usize]).collect())
+}
+
+fn target() -> impl Strategy<Value = Option<MapTarget>> {
+    prop::option::of(prop_oneof![
+        Just(MapTarget::Current),
+        any::<u32>().prop_map(MapTarget::Id),
+        ".*".prop_map(MapTarget::Name),
+    ])
+}
+
+fn ranges() -> impl Strategy<Value = Vec<MapRange>> {
+    let range = any::<(u32, u32, u32)>();
+    let range = range.prop_map(|(inner, outer, count)| MapRange::Range { inner, outer, count });
+    let any = prop_oneof![Just(MapRange::Auto), Just(MapRange::Subids), Just(MapRange::All), range];
+    prop::collection::vec(any, 0..4)
+}
+
+prop_compose! {
+    fn namespaces()(
+        (kinds, persist, map_user, map_group) in (kinds(), kind_files(), target(), target()),
+        (map_users, map_groups) in (ranges(), ranges()),
+        (mount_proc, root, wd) in (prop::option::of(bytes()), prop::option::of(bytes()), prop::option::of(bytes())),
+        (fork, keep_caps, forward_signals) in any::<(bool, bool, bool)>(),
+        (kill_child, owner, setuid, setgid, monotonic, boottime) in any::<(Option<u8>, Option<(u32, u32)>, Option<u32>, Option<u32>, Option<i64>, Option<i64>)>(),
+        rules in 0..4u8,
+    ) -> NamespaceSpec {
+        NamespaceSpec {
+            kinds, persist, fork, kill_child, forward_signals, owner, map_user, map_group,
+            map_users, map_groups,
+            setgroups: [None, Some(SetGroups::Allow), Some(SetGroups::Deny), None][usize::from(rules)],
+            propagation: (rules == 3).then_some(Propagation::Slave),
+            mount_binfmt: mount_proc.clone(),
+            load_interp: root.clone(),
+            mount_proc, root, wd, setuid, setgid, keep_caps, monotonic, boottime,
+        }
+    }
+}
+
+prop_compose! {
+    fn entering()(
+        (kinds, files, wdns) in (kinds(), kind_files(), prop::option::of(bytes())),
+        (target, net_socket, uid) in any::<(Option<u32>, Option<u32>, Option<u32>)>(),
+        flags in any::<[bool; 8]>(),
+        place in prop::option::of(bytes()),
+    ) -> EnterSpec {
+        let [all, user_parent, preserve_credentials, keep_caps, env, no_fork, join_cgroup, follow_context] = flags;
+        EnterSpec {
+            target, all, kinds, files, net_socket, user_parent,
+            setuid: uid.map(Id::Number),
+            setgid: env.then_some(Id::Follow),
+            preserve_credentials, keep_caps,
+            root: Some(place.clone().map_or(Place::Target, Place::Path)),
+            wd: place.map(Place::Path),
+            wdns, env, no_fork, join_cgroup, follow_context,
+        }
+    }
+}
+
+prop_compose! {
+    fn exec()(
+        argv in prop::collection::vec(bytes(), 0..5),
+        env in prop::collection::vec((bytes(), bytes()), 0..4),
+        cwd in prop::option::of(bytes()),
+        user in prop::option::of((".*", prop::option::of(".*"))),
+        tty in prop::option::of((bytes(), any::<(u16, u16)>())),
+        enter in prop::option::of(entering()),
+        namespaces in namespaces(),
+    ) -> ExecRequest {
+        ExecRequest {
+            argv, env, cwd, namespaces,
+            user: user.map(|(user, group)| UserSpec { user, group }),
+            tty: tty.map(|(term, (rows, cols))| Terminal { term, size: Size { rows, cols, ..Size::default() } }),
+            enter: enter.map(Box::new),
+            ..ExecRequest::default()
+        }
+    }
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        exec().prop_map(|request| Request::Exec(Box::new(request))),
+        exec().prop_map(|request| Request::Explain(Box::new(request))),
+        ".*".prop_map(|command| Request::List(ListRequest { user: None, command })),
+        Just(Request::Info),
+    ]
+}
+
+/// Everything that reads bytes of the other side.
+fn read_all(bytes: &[u8]) {
+    let mut decoder = Decoder::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let space = decoder.space();
+        let count = space.len().min(rest.len());
+        space[..count].copy_from_slice(&rest[..count]);
+        decoder.filled(count);
+        rest = &rest[count..];
+        while let Ok(Some(frame)) = decoder.next() {
+            let _ = (FromHost::decode(frame), FromAgent::decode(frame));
+        }
+    }
+    let _ = (Request::decode(bytes), Hello::scan(bytes));
+    let _ = rmp_serde::from_slice::<Snapshot>(bytes);
+}
+
+proptest! {
+    #[test]
+    fn requests_arrive_as_they_were_sent(request in request()) {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes).unwrap();
+        prop_assert_eq!(Request::decode(&bytes[HEADER..]), Ok(request));
+    }
+
+    #[test]
+    fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        read_all(&bytes);
+    }
+
+    /// Nearly right is what random bytes never are.
+    #[test]
+    fn no_broken_request_makes_a_reader_panic(
+        request in request(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        read_all(&bytes);
+        read_all(&bytes[..cut.index(bytes.len())]);
+        read_all(&bytes[HEADER.min(bytes.len())..]);
+    }
+}
