@@ -15,6 +15,9 @@ use super::ssh::Ssh;
 /// Of the time by `ssh`.
 const AIM: f64 = 0.5;
 
+/// Seconds above the guest's own loop.
+const AIM_ABOVE: f64 = 0.005;
+
 /// Runs before those that count: the guest's page cache, QEMU's translations.
 const WARM_UP: usize = 3;
 
@@ -60,8 +63,9 @@ pub fn rows(settings: &Settings, machine: &Machine, ssh: &Ssh) -> anyhow::Result
         samples.local = in_guest(machine, settings.commands, words)?;
     }
     let [unshare, true_] = samples;
-    let aim = Aim::AtMostTimes(AIM);
-    Ok([table(&UNSHARE.join(" "), &unshare, aim), table("exec true", &true_, Aim::Times)].concat())
+    let aims = [Aim::AtMostTimes(AIM), Aim::AtMostAbove(AIM_ABOVE)];
+    let rows = table(&UNSHARE.join(" "), &unshare, aims);
+    Ok([rows, table("exec true", &true_, [Aim::Times, Aim::Above])].concat())
 }
 
 fn seconds(command: &mut Command) -> anyhow::Result<f64> {
@@ -77,7 +81,8 @@ fn in_guest(machine: &Machine, count: usize, words: &[&str]) -> anyhow::Result<V
     times.collect::<anyhow::Result<_>>().context("reading the guest's times")
 }
 
-fn table(command: &str, samples: &Samples, aim: Aim) -> Vec<Row> {
+/// Beside `ssh`, and beside the guest itself.
+fn table(command: &str, samples: &Samples, aims: [Aim; 2]) -> Vec<Row> {
     let row = |what, ours, peer: &str, theirs: &[f64], aim| Row {
         what,
         ours,
@@ -87,13 +92,7 @@ fn table(command: &str, samples: &Samples, aim: Aim) -> Vec<Row> {
     };
     let ours = Figure::times(&samples.nsvm);
     vec![
-        row(format!("`nsvm {command}`"), ours, "`ssh`, ControlMaster open", &samples.ssh, aim),
-        row(
-            "the same without nsvm and `ssh`".into(),
-            Figure::Absent,
-            "the guest's own loop",
-            &samples.local,
-            Aim::None,
-        ),
+        row(format!("`nsvm {command}`"), ours, "`ssh`, ControlMaster open", &samples.ssh, aims[0]),
+        row("the same".into(), ours, "the guest's own loop", &samples.local, aims[1]),
     ]
 }

@@ -98,14 +98,14 @@ fn judge(row: &Row) -> (String, String) {
     let pair = row.ours.seconds().zip(row.theirs.seconds());
     let above = pair.map(|(ours, theirs)| ours - theirs);
     let times = pair.map(|(ours, theirs)| ours / theirs);
-    let difference = above.map_or(String::new(), |above| format!("{above:+.2} s"));
+    let difference = above.map_or(String::new(), signed);
     let quotient = times.map_or(String::new(), |times| format!("{times:.2} x"));
     match row.aim {
         Aim::None => (String::new(), String::new()),
         Aim::Above => (difference, String::new()),
         Aim::Times => (quotient, String::new()),
         Aim::AtMostAbove(limit) => {
-            (difference, verdict(&format!("at most {limit:+.1} s"), above.map(|a| a <= limit)))
+            (difference, verdict(&format!("at most {}", signed(limit)), above.map(|a| a <= limit)))
         }
         Aim::AtMostTimes(limit) => {
             (quotient, verdict(&format!("at most {limit} x"), times.map(|t| t <= limit)))
@@ -131,6 +131,14 @@ fn verdict(aim: &str, met: Option<bool>) -> String {
 
 fn time(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
+}
+
+fn signed(seconds: f64) -> String {
+    if seconds.abs() < 1.0 {
+        format!("{:+.1} ms", seconds * 1e3)
+    } else {
+        format!("{seconds:+.2} s")
+    }
 }
 
 fn size(bytes: u64) -> String {
@@ -189,7 +197,9 @@ mod tests {
     fn an_aim_is_judged_by_medians() {
         let judged = |ours, theirs: &[f64], aim| judge(&row(ours, theirs, aim));
         let (compared, aim) = judged(3.0, &[1.5], Aim::AtMostAbove(1.0));
-        assert_eq!((&*compared, &*aim), ("+1.50 s", "at most +1.0 s: **missed**"));
+        assert_eq!((&*compared, &*aim), ("+1.50 s", "at most +1.00 s: **missed**"));
+        let (compared, aim) = judged(0.034, &[0.03], Aim::AtMostAbove(0.005));
+        assert_eq!((&*compared, &*aim), ("+4.0 ms", "at most +5.0 ms: met"));
         let (compared, aim) = judged(0.009, &[], Aim::Under(0.01));
         assert_eq!((&*compared, &*aim), ("", "under 10.0 ms: met"));
         assert_eq!(judged(1.0, &[], Aim::AtMostTimes(0.5)).1, "at most 0.5 x");
