@@ -48,7 +48,7 @@ prop_compose! {
         (mount_proc, root, wd) in (prop::option::of(bytes()), prop::option::of(bytes()), prop::option::of(bytes())),
         (fork, keep_caps, forward_signals) in any::<(bool, bool, bool)>(),
         (kill_child, owner, setuid, setgid, monotonic, boottime) in any::<(Option<u8>, Option<(u32, u32)>, Option<u32>, Option<u32>, Option<i64>, Option<i64>)>(),
-        rules in 0..4u8,
+        (rules, hostname) in (0..4u8, prop::option::of(".*")),
     ) -> NamespaceSpec {
         NamespaceSpec {
             kinds, persist, fork, kill_child, forward_signals, owner, map_user, map_group,
@@ -57,7 +57,7 @@ prop_compose! {
             propagation: (rules == 3).then_some(Propagation::Slave),
             mount_binfmt: mount_proc.clone(),
             load_interp: root.clone(),
-            mount_proc, root, wd, setuid, setgid, keep_caps, monotonic, boottime,
+            mount_proc, root, wd, setuid, setgid, keep_caps, monotonic, boottime, hostname,
         }
     }
 }
@@ -66,12 +66,13 @@ prop_compose! {
     fn entering()(
         (kinds, files, wdns) in (kinds(), kind_files(), prop::option::of(bytes())),
         (target, net_socket, uid) in any::<(Option<u32>, Option<u32>, Option<u32>)>(),
+        (target_started, start_inside) in any::<(Option<u64>, bool)>(),
         flags in any::<[bool; 8]>(),
         place in prop::option::of(bytes()),
     ) -> EnterSpec {
         let [all, user_parent, preserve_credentials, keep_caps, env, no_fork, join_cgroup, follow_context] = flags;
         EnterSpec {
-            target, all, kinds, files, net_socket, user_parent,
+            target, target_started, start_inside, all, kinds, files, net_socket, user_parent,
             setuid: uid.map(Id::Number),
             setgid: env.then_some(Id::Follow),
             preserve_credentials, keep_caps,

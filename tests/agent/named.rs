@@ -377,7 +377,7 @@ fn two_hundred_programs_at_once() {
             let done = thread.join().unwrap();
             let (told, pid) = done.stdout.trim().split_once(' ').unwrap();
             assert_eq!(told, number.to_string());
-            assert_eq!(done.outcome, Outcome::Exited((number % 100) as u8));
+            assert_eq!(done.outcome, Outcome::Exited(u8::try_from(number % 100).unwrap()));
             assert_ne!(pid, "1");
             pids.insert(pid.to_owned());
         }
