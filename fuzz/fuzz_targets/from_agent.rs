@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn show(snapshot: &Snapshot) {
     for tree in [Tree::None, Tree::Process, Tree::Owner, Tree::Parent] {
         let kinds: Kinds = Kind::ALL.into_iter().collect();
-        let choice = Choice { kinds, task: None, persistent: false, namespace: None, tree };
+        let choice = Choice { kinds, task: None, persistent: false, namespace: None, tree, filter: None };
         let Ok(rows) = rows(snapshot, &choice) else { continue };
         for style in [Style::Aligned, Style::Raw, Style::Json] {
             let format = Format {

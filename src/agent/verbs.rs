@@ -166,6 +166,9 @@ fn tell_as_nsenter(failure: &Failure) {
 
 /// Prints the namespaces; an error is a whole sentence.
 fn show(options: &LsnsOptions, args: &[OsString]) -> Result<u8, String> {
+    if options.list_columns {
+        return Ok(print(&list::Column::list()));
+    }
     let choice = options.choice().map_err(|e| e.to_string())?;
     let stdout = std::io::stdout();
     let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal());

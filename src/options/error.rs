@@ -1,5 +1,6 @@
 //! What was typed wrong, in util-linux's words.
 
+use crate::namespace::listing::NoFilter;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Options that have no meaning.
@@ -33,10 +34,8 @@ pub enum OptionError {
     Namespace(String),
     #[error("--task is mutually exclusive with <namespace>")]
     TaskAndNamespace,
-    #[error("option '--filter' is not supported: take --json and filter that")]
-    Filter,
-    #[error("option '--list-columns' is not supported: `nsvm lsns --help` names them")]
-    ListColumns,
+    #[error("failed to parse \"{text}\": {source}")]
+    Filter { text: String, source: NoFilter },
 }
 
 /// A parse error in the words of getopt, as `unshare: ` and its relatives

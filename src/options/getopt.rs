@@ -3,22 +3,47 @@
 
 use std::ffi::OsString;
 
-/// Short options of nsenter(1) with an optional value.
-const OPTIONAL: &str = "muinpCUTrwW";
+/// The options of a verb that has such ones.
+struct Verb {
+    name: &'static str,
+    /// Short ones with an optional value.
+    optional: &'static str,
+    /// Short ones with a value in any case.
+    required: &'static str,
+    /// Long ones whose value is the next word, with ours.
+    long_required: &'static [&'static str],
+}
 
-/// Those with a value in any case.
-const REQUIRED: &str = "tNSG";
+const VERBS: [Verb; 2] = [
+    Verb {
+        name: "nsenter",
+        optional: "muinpCUTrwW",
+        required: "tNSG",
+        long_required: &[
+            "target",
+            "net-socket",
+            "setuid",
+            "setgid",
+            "user-name",
+            "set-env",
+            "env-file",
+        ],
+    },
+    Verb {
+        name: "lsns",
+        optional: "T",
+        required: "poQt",
+        long_required: &["output", "task", "type", "filter", "user-name"],
+    },
+];
 
-/// Long options whose value is the next word, with ours.
-const LONG_REQUIRED: [&str; 7] =
-    ["target", "net-socket", "setuid", "setgid", "user-name", "set-env", "env-file"];
-
-/// The command line, `nsvm` included, with the short options of `nsenter`
+/// The command line, `nsvm` included, with the short options of such a verb
 /// rewritten; other verbs' are left alone.
 pub fn getopt_form(args: Vec<OsString>) -> Vec<OsString> {
-    let Some(verb) = verb(&args).filter(|at| args[*at] == "nsenter") else { return args };
-    let mut form: Vec<OsString> = args[..=verb].to_vec();
-    let mut rest = args.into_iter().skip(verb + 1);
+    let named = |at: usize| VERBS.iter().find(|verb| args[at] == verb.name).map(|v| (at, v));
+    let Some((at, verb)) = verb(&args).and_then(named) else { return args };
+    let mut form: Vec<OsString> = args[..=at].to_vec();
+    let mut rest = args.into_iter().skip(at + 1);
     while let Some(word) = rest.next() {
         let text = word.to_str().unwrap_or_default();
         if text == "--" || text.len() < 2 || !text.starts_with('-') {
@@ -26,8 +51,8 @@ pub fn getopt_form(args: Vec<OsString>) -> Vec<OsString> {
             break;
         }
         let (words, takes_next) = match text.strip_prefix("--") {
-            Some(long) => (vec![word.clone()], long_takes_next(long)),
-            None => shorts(&text[1..]),
+            Some(long) => (vec![word.clone()], verb.long_takes_next(long)),
+            None => verb.shorts(&text[1..]),
         };
         form.extend(words);
         form.extend(takes_next.then(|| rest.next()).flatten());
@@ -48,26 +73,28 @@ pub fn verb(args: &[OsString]) -> Option<usize> {
     }
 }
 
-fn long_takes_next(long: &str) -> bool {
-    !long.contains('=') && LONG_REQUIRED.iter().any(|name| name.starts_with(long))
-}
-
-/// A word of short options, its last value behind an equals sign, and
-/// whether the next word is a value.
-fn shorts(text: &str) -> (Vec<OsString>, bool) {
-    for (at, option) in text.char_indices() {
-        let value = &text[at + option.len_utf8()..];
-        if REQUIRED.contains(option) {
-            return (vec![format!("-{text}").into()], value.is_empty());
-        }
-        if OPTIONAL.contains(option) && !value.is_empty() {
-            let value = value.strip_prefix('=').unwrap_or(value);
-            let before = (at > 0).then(|| format!("-{}", &text[..at]).into());
-            let last = format!("-{option}={value}").into();
-            return (before.into_iter().chain([last]).collect(), false);
-        }
+impl Verb {
+    fn long_takes_next(&self, long: &str) -> bool {
+        !long.contains('=') && self.long_required.iter().any(|name| name.starts_with(long))
     }
-    (vec![format!("-{text}").into()], false)
+
+    /// A word of short options, its last value behind an equals sign, and
+    /// whether the next word is a value.
+    fn shorts(&self, text: &str) -> (Vec<OsString>, bool) {
+        for (at, option) in text.char_indices() {
+            let value = &text[at + option.len_utf8()..];
+            if self.required.contains(option) {
+                return (vec![format!("-{text}").into()], value.is_empty());
+            }
+            if self.optional.contains(option) && !value.is_empty() {
+                let value = value.strip_prefix('=').unwrap_or(value);
+                let before = (at > 0).then(|| format!("-{}", &text[..at]).into());
+                let last = format!("-{option}={value}").into();
+                return (before.into_iter().chain([last]).collect(), false);
+            }
+        }
+        (vec![format!("-{text}").into()], false)
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +116,8 @@ mod tests {
             ("nsvm nsenter --target -5 -w/x a -w/y", "nsvm nsenter --target -5 -w=/x a -w/y"),
             ("nsvm nsenter -t1 -mu", "nsvm nsenter -t1 -m=u"),
             ("nsvm unshare -n/x", "nsvm unshare -n/x"),
+            ("nsvm lsns -Tparent -nlT -p1", "nsvm lsns -T=parent -nlT -p1"),
+            ("nsvm lsns -o -Tx --type -T", "nsvm lsns -o -Tx --type -T"),
         ] {
             assert_eq!(form(line), expected);
         }

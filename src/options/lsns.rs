@@ -2,7 +2,7 @@
 
 use super::OptionError;
 use crate::namespace::kind::{Kind, Kinds};
-use crate::namespace::listing::{Art, Choice, Column, Format, Style, Tree};
+use crate::namespace::listing::{Art, Choice, Column, Filter, Format, Style, Tree};
 
 /// Each option alone; [`LsnsOptions::choice`] and [`LsnsOptions::format`] say
 /// what they mean together.
@@ -51,12 +51,12 @@ pub struct LsnsOptions {
         default_missing_value = "owner"
     )]
     tree: Option<String>,
-    /// Not supported: filter the JSON instead
-    #[arg(short = 'Q', long, value_name = "EXPR", hide = true, allow_hyphen_values = true)]
+    /// Only rows for which this holds, such as 'NPROCS > 1 && TYPE == "net"'
+    #[arg(short = 'Q', long, value_name = "EXPR", allow_hyphen_values = true)]
     filter: Option<String>,
-    /// Not supported: the help names the columns
-    #[arg(short = 'H', long, hide = true)]
-    list_columns: bool,
+    /// Write the names of the columns, and list nothing
+    #[arg(short = 'H', long)]
+    pub list_columns: bool,
     /// List the processes of this namespace (an inode number)
     #[arg(value_name = "NAMESPACE")]
     namespace: Option<String>,
@@ -78,6 +78,7 @@ impl LsnsOptions {
             persistent: self.persistent,
             namespace: self.namespace.as_ref().map(number).transpose()?,
             tree: self.tree()?,
+            filter: self.filter()?,
         })
     }
 
@@ -90,10 +91,15 @@ impl LsnsOptions {
         if let Some((_, options)) = exclusive.into_iter().find(|(both, _)| *both) {
             return Err(OptionError::Exclusive(options));
         }
-        if self.list_columns {
-            return Err(OptionError::ListColumns);
-        }
-        if self.filter.is_some() { Err(OptionError::Filter) } else { Ok(()) }
+        Ok(())
+    }
+
+    fn filter(&self) -> Result<Option<Filter>, OptionError> {
+        let parse = |text: &String| {
+            let text = text.clone();
+            text.parse().map_err(|source| OptionError::Filter { text, source })
+        };
+        self.filter.as_ref().map(parse).transpose()
     }
 
     /// Without an option the processes form one, unless all columns are shown.
@@ -227,8 +233,10 @@ mod tests {
         }
         let error = args("-o NS,x").columns().unwrap_err();
         assert_eq!(error.to_string(), "unknown column: x");
-        let error = args("-Q NPROCS>1").choice().unwrap_err();
-        assert!(error.to_string().contains("--filter"), "{error}");
+        let error = args("-Q NPROCS>").choice().unwrap_err();
+        let text = "failed to parse \"NPROCS>\": an operand is missing at character 8";
+        assert_eq!(error.to_string(), text);
+        assert!(args("-Q NPROCS>1").choice().unwrap().filter.is_some());
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Drop for Apart {
 
 fn table(snapshot: &Snapshot, task: u32, tree: Tree) -> String {
     let kinds: Kinds = Kind::ALL.into_iter().collect();
-    let choice = Choice { kinds, task: Some(task), persistent: false, namespace: None, tree };
+    let choice =
+        Choice { kinds, task: Some(task), persistent: false, namespace: None, tree, filter: None };
     let format = Format {
         columns: ["NS", "TYPE", "PATH", "PID", "PPID", "UID", "USER", "COMMAND"]
             .map(|name| Column::by_name(name).unwrap())

@@ -1,4 +1,4 @@
-//! `--set-env` and `--env-file`: variables for the program.
+//! The host's `TERM`, `--set-env` and `--env-file`: variables for the program.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,9 +18,12 @@ pub struct EnvironmentArgs {
 }
 
 impl EnvironmentArgs {
-    /// The variables in the order in which they count: files, then options.
+    /// The variables in the order in which they count: the terminal's kind, for
+    /// programs without one ask for it, too; files; options.
     pub fn resolve(&self, host: &Host<'_>) -> Result<Vec<(Bytes, Bytes)>, UsageError> {
-        let mut all = Vec::new();
+        let term = (host.env)("TERM").filter(|term| !term.is_empty());
+        let mut all: Vec<_> =
+            term.map(|term| (Bytes::from(b"TERM".to_vec()), bytes(&term))).into_iter().collect();
         for path in &self.env_file {
             let text = (host.read)(path).map_err(|source| UsageError::EnvFile {
                 path: path.display().to_string(),
@@ -82,6 +85,20 @@ mod tests {
             [("X", " y "), ("HERE", "host's"), ("A", "b c=d"), ("HERE", "host's"), ("E", "")];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(all.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_kind_of_the_terminal_goes_along_unless_it_is_set() {
+        let host = Host {
+            env: &|name| (name == "TERM").then(|| "vt220".into()),
+            read: &|_| Ok(vec![]),
+            terminal: &|_| Ok(None),
+        };
+        let args = EnvironmentArgs { set_env: vec!["TERM=dumb".into()], env_file: vec![] };
+        let all = args.resolve(&host).unwrap();
+        let text = |value: &str| Bytes::from(value.as_bytes().to_vec());
+        let term = |value| (text("TERM"), text(value));
+        assert_eq!(all, [term("vt220"), term("dumb")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::app;
 use crate::app::terminal;
 use crate::cli::environment::{self, Target};
 use crate::cli::report;
-use crate::namespace::listing::{Choice, Format, render, rows};
+use crate::namespace::listing::{Choice, Column, Format, render, rows};
 use crate::options::{LsnsOptions, verb};
 use crate::protocol::request::ListRequest;
 
@@ -50,6 +50,11 @@ fn typed() -> String {
 
 /// Prints the machine's namespaces.
 pub fn run(target: &Target, args: &LsnsArgs) -> u8 {
+    if args.options.list_columns {
+        // A reader that has gone wants no more.
+        let _ = std::io::stdout().write_all(Column::list().as_bytes());
+        return 0;
+    }
     let (request, format, choice) = match args.resolve() {
         Ok(resolved) => resolved,
         Err(e) => return refuse(&e.to_string()),

@@ -53,6 +53,30 @@ impl Column {
         }
     }
 
+    /// What it tells.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ns => "namespace, by its inode number",
+            Self::Type => "kind of namespace",
+            Self::Path => "path of the namespace in /proc",
+            Self::Nprocs => "number of its processes",
+            Self::Pid => "lowest number of a process in it",
+            Self::Ppid => "parent of that process",
+            Self::Command => "command line of that process",
+            Self::Uid => "user of that process, by number",
+            Self::User => "user of that process",
+            Self::Netnsid => "id of a network namespace to the network subsystem",
+            Self::Nsfs => "files that the namespace is bound to",
+            Self::Pns => "parent of a PID or user namespace",
+            Self::Ons => "user namespace that owns it",
+        }
+    }
+
+    /// Names and meanings, one column a line.
+    pub fn list() -> String {
+        Self::ALL.into_iter().map(|c| format!("{:>9}  {}\n", c.name(), c.meaning())).collect()
+    }
+
     /// The column of this name, in capitals or not.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|column| column.name().eq_ignore_ascii_case(name))

@@ -2,6 +2,7 @@
 //! the tables made of it. Pure; columns and order are those of util-linux 2.41.
 
 mod columns;
+mod filter;
 mod json;
 mod layout;
 mod rows;
@@ -12,6 +13,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use columns::Column;
+pub use filter::{Filter, NoFilter};
 pub use layout::{Art, Format, Style, render};
 pub use rows::{Choice, NotFound, Row, Tree, rows};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 
-use super::{Namespace, Process, Snapshot};
+use super::{Filter, Namespace, Process, Snapshot};
 use crate::namespace::kind::{Kind, Kinds};
 
 /// What hangs below what.
@@ -20,7 +20,7 @@ pub enum Tree {
 }
 
 /// What is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     pub kinds: Kinds,
     /// Only namespaces of this process.
@@ -30,6 +30,8 @@ pub struct Choice {
     /// The processes of this namespace instead of namespaces.
     pub namespace: Option<u64>,
     pub tree: Tree,
+    /// What a row must be besides.
+    pub filter: Option<Filter>,
 }
 
 /// One row.
@@ -57,6 +59,14 @@ struct Found<'a> {
 /// The rows of `choice`, in the order in which lsns(8) makes them: what is
 /// above comes before what hangs below it.
 pub fn rows(snapshot: &Snapshot, choice: &Choice) -> Result<Vec<Row>, NotFound> {
+    let all = unfiltered(snapshot, choice)?;
+    Ok(match &choice.filter {
+        Some(filter) => filter.apply(all, snapshot),
+        None => all,
+    })
+}
+
+fn unfiltered(snapshot: &Snapshot, choice: &Choice) -> Result<Vec<Row>, NotFound> {
     let found = found(snapshot, choice);
     let mut shown = Shown::default();
     if let Some(id) = choice.namespace {

@@ -37,7 +37,14 @@ fn system() -> Snapshot {
 
 fn all() -> Choice {
     let kinds: Kinds = Kind::ALL.into_iter().collect();
-    Choice { kinds, task: None, persistent: false, namespace: None, tree: Tree::Process }
+    Choice {
+        kinds,
+        task: None,
+        persistent: false,
+        namespace: None,
+        tree: Tree::Process,
+        filter: None,
+    }
 }
 
 fn format(columns: &str) -> Format {
