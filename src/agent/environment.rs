@@ -10,7 +10,7 @@ use crate::protocol::request::ExecRequest;
 
 /// Everyone's: namespaces make root of a plain user, who then looks for
 /// `ip` and `mount`.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What of the guest a login environment depends on.
 pub struct Login<'a> {

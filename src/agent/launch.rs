@@ -19,6 +19,7 @@ use super::named;
 use super::program::Program;
 use super::pty::{self, Pty};
 use super::report::{Report, ReportTo, Reports};
+use super::run;
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::named::Name;
@@ -188,6 +189,11 @@ fn prepare(
     accounts: &Accounts<'_>,
     end: End,
 ) -> Result<Launch, Failure> {
+    let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
+    if let Some(spec) = &request.run {
+        let (program, steps) = run::prepare(request, spec, account, accounts)?;
+        return Ok(Launch { user, program, steps, end: End::Program });
+    }
     let runtime_dir = format!("/run/user/{}", account.credentials.uid);
     let login = Login {
         account,
@@ -208,7 +214,6 @@ fn prepare(
         _ => plan(Wanted { enter: request.enter.as_deref(), create }, caller, start, accounts),
     };
     let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
-    let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
     Ok(Launch { user, program, steps, end })
 }
 

@@ -35,6 +35,7 @@ pub mod program;
 pub mod pty;
 mod relay;
 pub mod report;
+mod run;
 mod server;
 mod session;
 pub mod steps;

@@ -22,7 +22,7 @@ use crate::app::Refusal;
 use crate::machine::name::MachineName;
 use environment::Target;
 use namespace::verdict::{OURS, Wording};
-use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, UnshareArgs};
+use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RunArgs, UnshareArgs};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -64,6 +64,7 @@ enum Verb {
     Namespaces(NamespacesArgs),
     Exec(ExecArgs),
     Ns(NsArgs),
+    Run(RunArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
@@ -89,6 +90,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Namespaces(args) => target().and_then(|target| namespace::kinds::run(&target, &args)),
         Verb::Ns(args) => target().and_then(|target| namespace::ns::run(&target, &args)),
         Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
+        Verb::Run(args) => target().map(|target| run::on_root(&target, &args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
     match result {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::environment::{self, Target};
 use super::namespace::verdict::{OURS, Wording, verdict};
-use super::namespace::{ExecArgs, Host, NsenterArgs, UnshareArgs, UsageError};
+use super::namespace::{ExecArgs, Host, NsenterArgs, RunArgs, UnshareArgs, UsageError};
 use super::report;
 use crate::app;
 use crate::namespace::explain::render;
@@ -53,6 +53,12 @@ fn explain(target: &Target, wording: Wording, request: ExecRequest) -> u8 {
             OURS
         }
     }
+}
+
+/// `nsvm run`.
+pub fn on_root(target: &Target, args: &RunArgs) -> u8 {
+    let request = args.resolve(&Host::real());
+    run_or_explain(target, Wording::Podman, request, args.explain)
 }
 
 pub fn exec(target: &Target, args: &ExecArgs) -> u8 {

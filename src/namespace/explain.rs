@@ -1,5 +1,7 @@
 //! A plan in words: what happens, step by step, and what each step isolates.
 
+mod run;
+
 use std::fmt::Write;
 
 use super::enter::{Id, KindFile};
@@ -120,7 +122,7 @@ fn setting_up(step: &Step, program: &str) -> String {
         Step::TakeIdentity { uid, gid } => identity(*uid, *gid),
         Step::KeepCapabilities => "keep the capabilities beyond the exec".to_owned(),
         Step::Hold => "stay as the process that holds the namespaces".to_owned(),
-        _ => format!("execute {program}"),
+        other => run::what(other).unwrap_or_else(|| format!("execute {program}")),
     }
 }
 
@@ -137,7 +139,7 @@ fn details(step: &Step) -> Vec<String> {
         Step::Propagate(Propagation::Private) => {
             vec!["mounts and unmounts no longer reach the other side".to_owned()]
         }
-        _ => Vec::new(),
+        other => run::details(other),
     }
 }
 

@@ -8,4 +8,5 @@ pub mod kind;
 pub mod listing;
 pub mod named;
 pub mod plan;
+pub mod run;
 pub mod spec;

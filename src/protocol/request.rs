@@ -10,6 +10,7 @@ pub use serde_bytes::ByteBuf as Bytes;
 use super::frame::{self, FrameError, Kind};
 use crate::namespace::enter::EnterSpec;
 use crate::namespace::named::{Name, NamedSpec};
+use crate::namespace::run::RunSpec;
 use crate::namespace::spec::NamespaceSpec;
 
 /// One request; more verbs become more variants.
@@ -61,6 +62,10 @@ pub struct ExecRequest {
     pub inside: Option<Name>,
     #[serde(default)]
     pub namespaces: NamespaceSpec,
+    /// A root file system of its own, with all namespaces; instead of the two
+    /// above.
+    #[serde(default)]
+    pub run: Option<Box<RunSpec>>,
 }
 
 /// A look at the guest's namespaces.

@@ -18,6 +18,7 @@ mod namespaces;
 mod privilege;
 mod processes;
 mod robustness;
+mod run;
 mod shell;
 mod streams;
 mod terminal;

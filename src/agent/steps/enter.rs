@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Sys, namespaces, shown};
+use super::{Sys, build, namespaces, shown};
 use crate::agent::failure::{failed, refused};
 use crate::namespace::enter::Id;
 use crate::namespace::kind::{Kind, Kinds};
@@ -198,7 +198,7 @@ fn place(step: &Step, sys: &mut dyn Sys) -> Result<(), Failure> {
         }
         Step::TakeEnvironment => or(sys.take_environment(), "failed to get environment variables"),
         Step::MoveToCgroup => or(sys.move_to_cgroup(), "write cgroup.procs failed"),
-        other => Err(refused(FailedStep::Namespaces, format!("unknown step {other:?}"))),
+        other => build::take(other, sys),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Runs a plan: each step is one or two calls of [`Sys`], and a failure is
 //! told in util-linux's words.
 
+mod build;
 mod enter;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 
+pub use build::{Build, BuildError};
 pub use enter::{ContextError, Enter};
 
 use enter::Entering;
@@ -21,7 +23,7 @@ use crate::protocol::outcome::{FailedStep, Failure};
 
 /// What a new process asks of the kernel. The real one is
 /// [`super::sys::Kernel`]; tests record.
-pub trait Sys: Enter {
+pub trait Sys: Enter + Build {
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()>;
     fn unshare(&mut self, kinds: Kinds) -> io::Result<()>;
     /// Starts the process that writes `maps` for this one.

@@ -22,6 +22,13 @@ impl Recorder {
     }
 }
 
+impl Build for Recorder {
+    fn build(&mut self, step: &Step) -> Result<(), BuildError> {
+        let fails = |source| BuildError { what: "cannot do it".into(), source };
+        self.call(format!("{step:?}")).map_err(fails)
+    }
+}
+
 impl Enter for Recorder {
     fn check_target(&mut self, pid: u32) -> io::Result<()> {
         self.call(format!("check {pid}"))

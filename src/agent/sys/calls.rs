@@ -2,8 +2,12 @@
 //! agent that may.
 #![allow(unsafe_code)]
 
+use std::ffi::{CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -211,5 +215,75 @@ pub fn keep_only(streams: [BorrowedFd<'_>; 3], kept: BorrowedFd<'_>) -> io::Resu
         close_range(3, kept - 1);
     }
     close_range(kept + 1, u32::MAX);
+    Ok(())
+}
+
+/// A detached copy of the one mount at `path` (`open_tree(2)`), read-only, and
+/// id-mapped by a user namespace if one is given (`mount_setattr(2)`, since
+/// Linux 5.12). EINVAL: the file system cannot be id-mapped.
+pub fn clone_read_only(path: &OsStr, namespace: Option<&File>) -> io::Result<OwnedFd> {
+    const OPEN_TREE_CLONE: libc::c_uint = 1;
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    let path = CString::new(path.as_bytes())?;
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned();
+    // SAFETY: the path is a C string that lives until after the call.
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let tree = i32::try_from(Errno::result(tree)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made it for us alone.
+    let tree = unsafe { OwnedFd::from_raw_fd(tree) };
+    // struct mount_attr of linux/mount.h: set, clear, propagation, userns.
+    let mut attributes = [MOUNT_ATTR_RDONLY, 0, 0, 0_u64];
+    if let Some(namespace) = namespace {
+        attributes[0] |= MOUNT_ATTR_IDMAP;
+        attributes[3] = u64::from(namespace.as_raw_fd().unsigned_abs());
+    }
+    // SAFETY: the kernel reads the four numbers, whose size it is told.
+    let result = unsafe {
+        let (tree, empty) = (tree.as_raw_fd(), c"".as_ptr());
+        let size = size_of_val(&attributes);
+        let flags = libc::AT_EMPTY_PATH;
+        libc::syscall(libc::SYS_mount_setattr, tree, empty, flags, attributes.as_ptr(), size)
+    };
+    Errno::result(result)?;
+    Ok(tree)
+}
+
+/// Mounts what [`clone_read_only`] has made on a directory.
+pub fn attach(tree: &OwnedFd, dir: &Path) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 4;
+    let dir = CString::new(dir.as_os_str().as_bytes())?;
+    let (from, empty, here) = (tree.as_raw_fd(), c"".as_ptr(), libc::AT_FDCWD);
+    // SAFETY: both paths are C strings that live until after the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from,
+            empty,
+            here,
+            dir.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Brings up `lo` in the present network namespace (`netdevice(7)`).
+pub fn raise_loopback() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    // SAFETY: all zeroes is a valid ifreq: numbers and an empty name.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    // IFF_UP is 1, and a loopback device has no other flag that could be set.
+    request.ifr_ifru.ifru_flags = 1;
+    // SAFETY: the request reads one ifreq, which lives until after the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) };
+    Errno::result(result)?;
     Ok(())
 }

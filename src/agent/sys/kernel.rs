@@ -13,6 +13,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{self, ForkResult, Gid, Uid};
 use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
+use super::build::Staging;
 use super::calls::{die_with, fork, own_pidfd};
 use super::companion::Companion;
 use super::handles::Handles;
@@ -35,18 +36,20 @@ pub struct Kernel<'a> {
     mapper: Option<Companion>,
     binder: Option<Companion>,
     pub(super) handles: Handles,
+    pub(super) staging: Staging,
     /// The program in another environment.
     pub(super) replaced: Option<Program>,
 }
 
 impl<'a> Kernel<'a> {
-    pub const fn new(program: &'a Program, reports: ReportTo<'a>) -> Self {
+    pub fn new(program: &'a Program, reports: ReportTo<'a>) -> Self {
         Self {
             program,
             reports,
             mapper: None,
             binder: None,
             handles: Handles::new(),
+            staging: Staging::default(),
             replaced: None,
         }
     }

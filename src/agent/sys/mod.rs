@@ -5,6 +5,7 @@
 //! agent's own code: it ends by exec or by [`exit_now`].
 
 mod binder;
+mod build;
 mod calls;
 mod companion;
 mod handles;

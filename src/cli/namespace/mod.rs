@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod lsns;
 pub mod ns;
 pub mod nsenter;
+pub mod run;
 pub mod unshare;
 pub mod usage;
 
@@ -20,6 +21,7 @@ pub use kinds::NamespacesArgs;
 pub use lsns::LsnsArgs;
 pub use ns::NsArgs;
 pub use nsenter::NsenterArgs;
+pub use run::RunArgs;
 pub use unshare::UnshareArgs;
 pub use usage::UsageError;
 

@@ -15,6 +15,12 @@ pub enum UsageError {
     Variable(String),
     #[error("cannot read the environment file \"{path}\": {source}")]
     EnvFile { path: String, source: std::io::Error },
+    #[error("invalid name '{0}': it must be letters, digits, '-', '_' and '.'")]
+    RunName(String),
+    #[error("unknown network '{0}': it is none or host")]
+    Network(String),
+    #[error("invalid root file system '{0}': it must be guest:/DIR")]
+    RootFs(String),
     #[error(transparent)]
     User(#[from] UserSpecError),
     #[error(transparent)]

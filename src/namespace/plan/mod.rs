@@ -4,11 +4,15 @@
 mod create;
 mod enter;
 mod maps;
+pub mod run;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Binds, Clock, Credentials, Handle, IdMaps, Parent, StartDirectory, Step};
+pub use step::{
+    Binds, Changes, Clock, Credentials, Fresh, Handle, IdMaps, Layer, Parent, StartDirectory, Step,
+    System,
+};
 
 use super::enter::EnterSpec;
 use super::kind::Kinds;

@@ -107,7 +107,81 @@ pub enum Step {
     KeepCapabilities,
     /// Instead of an exec: stay, so that the namespaces do.
     Hold,
+    /// Lock a directory until the program ends, or fail.
+    Lock(Vec<u8>),
+    /// Have a user namespace made that this user owns, and keep it open.
+    MakeUserNamespace {
+        owner: Credentials,
+        maps: IdMaps,
+    },
+    /// Mount an empty file system to put the program's root together in.
+    Stage,
+    AddLayer(Layer),
+    MountFresh(Fresh),
+    /// The devices every program expects below `/dev`.
+    MakeDevices,
+    /// Terminals of its own; they belong to this group.
+    MountTerminals {
+        group: u32,
+    },
+    /// Show the program's own terminal as `/dev/console`.
+    ShowTerminal,
+    RootReadOnly,
+    EnterUserNamespace,
+    RaiseLoopback,
+    /// Make the staged root one that can become the root.
+    TakeStage,
+    MountSystem(System),
+    Hide(Vec<Vec<u8>>),
+    MakeReadOnly(Vec<Vec<u8>>),
+    /// The staged root becomes the root, and the old one is out of reach.
+    PivotRoot,
+    /// To those that container engines leave to root.
+    LimitCapabilities,
+    NoNewPrivileges,
     Exec,
+}
+
+/// Files of the guest below the program's root, with its changes on top.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// A directory of the guest.
+    pub lower: Vec<u8>,
+    /// Where it is inside.
+    pub at: Vec<u8>,
+    pub changes: Changes,
+    /// Whether owners are shown as the user namespace maps them.
+    pub mapped: bool,
+}
+
+/// Where what the program changes goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
+    /// Into memory, which goes with the program.
+    Forgotten,
+    /// Into this directory of the guest.
+    Kept(Vec<u8>),
+}
+
+/// An empty file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fresh {
+    pub at: Vec<u8>,
+    pub mode: u32,
+    /// User and group outside.
+    pub owner: (u32, u32),
+}
+
+/// A file system of the kernel's, about the namespaces it is mounted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum System {
+    Proc,
+    Sysfs,
+    /// The guest's: a new one would take a network namespace.
+    HostSysfs,
+    /// Read-only; left out where the guest has no cgroup v2.
+    Cgroup,
+    Mqueue,
 }
 
 /// What the process does that stays behind at a fork.
