@@ -24,6 +24,7 @@ use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::named::Name;
 use crate::namespace::plan::{StartDirectory, Step, Wanted, holding, plan};
+use crate::namespace::run::Digest;
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, ListRequest, Surroundings, UserSpec};
 
@@ -69,6 +70,8 @@ enum End {
     Listing(String),
     /// A process that keeps the namespaces of this name.
     Holder(Name),
+    /// This root file system, taken from stdin.
+    Root(Digest),
 }
 
 /// Starts the program of `request`.
@@ -87,6 +90,12 @@ pub fn list(request: ListRequest) -> Result<Child, Failure> {
 /// see [`named::holder`].
 pub fn hold(request: &ExecRequest, name: &Name) -> Result<Child, Failure> {
     start(request, End::Holder(name.clone()))
+}
+
+/// Starts a process that unpacks a root file system from its stdin.
+pub fn take_root(digest: Digest) -> Result<Child, Failure> {
+    run::only_root()?;
+    start(&ExecRequest::default(), End::Root(digest))
 }
 
 fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
@@ -279,6 +288,7 @@ fn take_steps(launch: &Launch, subject: &Subject<'_>, kernel: &mut Kernel<'_>) -
             Ok(()) => listing::tell(command),
             Err(failure) => failure,
         },
+        End::Root(digest) => run::store::receive(digest),
         End::Holder(name) => {
             // Opened where its path is still the agent's.
             let own = File::open("/proc/self/exe");

@@ -10,6 +10,7 @@ use super::hangup;
 use super::launch::{self, Child, launch};
 use super::named::{Answer, NamedNamespaces};
 use super::relay;
+use super::run;
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
 use crate::protocol::outcome::{FailedStep, Outcome};
@@ -68,6 +69,14 @@ async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Ok(Request::List(request)) => match launch::list(request) {
+            Ok(child) => return Ok(relay::run(channel, decoder, child).await),
+            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+        },
+        Ok(Request::HasRoot(digest)) => {
+            let code = u8::from(!run::store::has(&digest));
+            FromAgent::Outcome(Outcome::Exited(code))
+        }
+        Ok(Request::TakeRoot(digest)) => match launch::take_root(digest) {
             Ok(child) => return Ok(relay::run(channel, decoder, child).await),
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },

@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod remove;
 pub mod reset;
 mod resources;
+pub mod rootfs;
 pub mod run;
 pub mod session;
 pub mod set;

@@ -1,10 +1,12 @@
 //! The verbs that run a program in the guest, from arguments to exit code.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use super::environment::{self, Target};
 use super::namespace::verdict::{OURS, Wording, verdict};
 use super::namespace::{ExecArgs, Host, NsenterArgs, RunArgs, UnshareArgs, UsageError};
+use super::printer::{Printer, Verbosity};
 use super::report;
 use crate::app;
 use crate::namespace::explain::render;
@@ -55,10 +57,27 @@ fn explain(target: &Target, wording: Wording, request: ExecRequest) -> u8 {
     }
 }
 
-/// `nsvm run`.
+/// `nsvm run`: what this host has of its root is sent first.
 pub fn on_root(target: &Target, args: &RunArgs) -> u8 {
-    let request = args.resolve(&Host::real());
+    let mut request = args.resolve(&Host::real());
+    if let (Ok(request), Some(path)) = (&mut request, args.on_host())
+        && let Err(e) = send_root(target, path, request)
+    {
+        report::error(&e);
+        return OURS;
+    }
     run_or_explain(target, Wording::Podman, request, args.explain)
+}
+
+/// Only a screen is told how far that is: a script did not ask for it.
+fn send_root(target: &Target, path: &Path, request: &mut ExecRequest) -> anyhow::Result<()> {
+    let screen = std::io::stderr().is_terminal();
+    let printer = Printer::new(if screen { Verbosity::Normal } else { Verbosity::Quiet });
+    let root = app::rootfs::ensure(&environment::place(target)?, path, &printer)?;
+    if let Some(run) = &mut request.run {
+        run.root = root;
+    }
+    Ok(())
 }
 
 pub fn exec(target: &Target, args: &ExecArgs) -> u8 {

@@ -29,7 +29,7 @@ mod checked;
 mod checksums;
 mod choices;
 mod cloud;
-mod decode;
+pub mod decode;
 mod disk;
 mod error;
 mod fcos;

@@ -10,7 +10,7 @@ pub use serde_bytes::ByteBuf as Bytes;
 use super::frame::{self, FrameError, Kind};
 use crate::namespace::enter::EnterSpec;
 use crate::namespace::named::{Name, NamedSpec};
-use crate::namespace::run::RunSpec;
+use crate::namespace::run::{Digest, RunSpec};
 use crate::namespace::spec::NamespaceSpec;
 
 /// One request; more verbs become more variants.
@@ -28,7 +28,15 @@ pub enum Request {
     Named(NamedRequest),
     /// Tell [`super::outcome::Info`].
     Info,
+    /// Exit code 0 if this root file system is there, else 1.
+    HasRoot(Digest),
+    /// Unpack the tar on stdin as this root file system; [`ROOT_TRAILER`] comes
+    /// behind it. Only root may.
+    TakeRoot(Digest),
 }
+
+/// Ends the stream of [`Request::TakeRoot`]: one that breaks off is no root.
+pub const ROOT_TRAILER: &[u8] = b"nsvm: end of root file system\n";
 
 /// A program to run, in new namespaces or in none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

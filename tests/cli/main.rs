@@ -9,6 +9,8 @@ mod images;
 #[cfg(target_os = "linux")]
 mod local;
 mod provisioning;
+#[cfg(target_os = "linux")]
+mod rootfs;
 mod settings;
 #[cfg(unix)]
 mod unix;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::STORE;
+use super::{STORE, store};
 use crate::agent::accounts::Account;
 use crate::agent::failure::{failed, refused};
 use crate::namespace::plan::run::Ground;
@@ -88,9 +88,9 @@ fn lowers(root: &RootFs) -> Result<Vec<Lower>, Failure> {
             found.map_err(|e| failed(FailedStep::Namespaces, what, &e))?;
             Ok(whole(dir))
         }
+        RootFs::Sent(digest) if store::has(digest) => Ok(whole(&store::path(digest))),
         RootFs::Sent(digest) => {
-            let text =
-                format!("the machine does not have the root file system {}", digest.as_str());
+            let text = format!("the root file system {} has not been sent", digest.as_str());
             Err(refused(FailedStep::Namespaces, text))
         }
     }

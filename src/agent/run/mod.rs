@@ -2,6 +2,7 @@
 //! as it is inside.
 
 mod ground;
+pub mod store;
 
 use std::collections::BTreeMap;
 
@@ -24,10 +25,7 @@ pub fn prepare(
     account: &Account,
     accounts: &Accounts<'_>,
 ) -> Result<(Program, Vec<Step>), Failure> {
-    if !nix::unistd::geteuid().is_root() {
-        let text = "a root file system of its own takes root's rights here";
-        return Err(refused(FailedStep::User, text));
-    }
+    only_root()?;
     let ground = ground::find(request, spec, account)?;
     let steps = plan::run::plan(spec, &account.credentials, &ground, accounts)
         .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
@@ -35,6 +33,15 @@ pub fn prepare(
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     Ok((program, steps))
+}
+
+/// Refuses whoever runs the agent without root's rights (`--local`).
+pub fn only_root() -> Result<(), Failure> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let text = "a root file system of its own takes root's rights here";
+    Err(refused(FailedStep::User, text))
 }
 
 /// Those of root in a system nothing is known about.

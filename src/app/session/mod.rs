@@ -88,6 +88,8 @@ pub enum Answer {
     Named(Vec<Named>),
     /// The request was refused.
     Refused(Failure),
+    /// What was asked has this answer.
+    Ended(Outcome),
 }
 
 /// Asks the agent for one answer.
@@ -102,6 +104,7 @@ pub fn ask(connection: Connection, request: Request) -> anyhow::Result<Answer> {
                 FromAgent::Plan(plan) => Ok(Answer::Plan(plan)),
                 FromAgent::Named(all) => Ok(Answer::Named(all)),
                 FromAgent::Outcome(Outcome::NotStarted(failure)) => Ok(Answer::Refused(failure)),
+                FromAgent::Outcome(outcome) => Ok(Answer::Ended(outcome)),
                 _ => Err(FrameError::OutOfPlace(frame.kind).into()),
             };
         }

@@ -2,6 +2,7 @@
 //! of namespaces.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::environment::EnvironmentArgs;
 use super::identity::IdentityArgs;
@@ -22,7 +23,8 @@ use crate::protocol::request::ExecRequest;
     args_override_self = true
 )]
 pub struct RunArgs {
-    /// The root file system: guest:/DIR of the machine
+    /// The root file system: a tar (also .gz, .xz, .zst) or a directory of this
+    /// host, or guest:/DIR of the machine
     #[arg(long, value_name = "DIR|FILE")]
     pub rootfs: Option<OsString>,
     /// Keep what the program changes, for the next run of this name
@@ -98,12 +100,22 @@ impl RunArgs {
     }
 
     fn root(&self) -> Result<RootFs, UsageError> {
-        let Some(text) = &self.rootfs else { return Ok(RootFs::Guest) };
-        let dir = text.as_encoded_bytes().strip_prefix(b"guest:");
-        match dir.filter(|dir| dir.starts_with(b"/")) {
-            Some(dir) => Ok(RootFs::Directory(dir.to_vec().into())),
-            None => Err(UsageError::RootFs(text.to_string_lossy().into_owned())),
+        let Some(dir) = self.in_guest() else { return Ok(RootFs::Guest) };
+        if dir.starts_with(b"/") {
+            return Ok(RootFs::Directory(dir.to_vec().into()));
         }
+        Err(UsageError::RootFs(String::from_utf8_lossy(dir).into_owned()))
+    }
+
+    /// The directory of the machine that was named.
+    fn in_guest(&self) -> Option<&[u8]> {
+        self.rootfs.as_ref()?.as_encoded_bytes().strip_prefix(b"guest:")
+    }
+
+    /// The root file system that this host has, if that was named.
+    pub fn on_host(&self) -> Option<&Path> {
+        let path = self.rootfs.as_deref().filter(|_| self.in_guest().is_none())?;
+        Some(Path::new(path))
     }
 
     const fn tty_choice(&self) -> TtyChoice {

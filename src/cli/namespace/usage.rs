@@ -19,7 +19,7 @@ pub enum UsageError {
     RunName(String),
     #[error("unknown network '{0}': it is none or host")]
     Network(String),
-    #[error("invalid root file system '{0}': it must be guest:/DIR")]
+    #[error("invalid directory 'guest:{0}': it must begin with guest:/")]
     RootFs(String),
     #[error(transparent)]
     User(#[from] UserSpecError),
