@@ -1,6 +1,6 @@
 //! Clients of the control endpoint: each gets a task of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
@@ -21,6 +21,9 @@ const LINK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Copied at once between a client and its stream.
 const RELAY_BUFFER: usize = 64 * 1024;
+
+/// How long what came before the loss of a link may take to reach a client.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What the tasks of clients share.
 #[derive(Clone)]
@@ -90,9 +93,14 @@ async fn forward(
 
 /// Joins the client to a stream of the agent. The bytes are theirs: nothing
 /// here looks into them.
-async fn session(mut stream: Stream, link: LinkWatch) -> std::io::Result<()> {
-    let opened = match link.up_within(LINK_PATIENCE).await {
-        Ok(link) => link.open().await.map_err(|e| Reply::failed(e.to_string(), e.hint())),
+async fn session(mut stream: Stream, watch: LinkWatch) -> std::io::Result<()> {
+    // Not kept: a link ends when nobody holds it.
+    let mut link = Weak::new();
+    let opened = match watch.clone().up_within(LINK_PATIENCE).await {
+        Ok(up) => {
+            link = Arc::downgrade(&up);
+            up.open().await.map_err(|e| Reply::failed(e.to_string(), e.hint()))
+        }
         Err(reply) => Err(reply),
     };
     match opened {
@@ -100,14 +108,21 @@ async fn session(mut stream: Stream, link: LinkWatch) -> std::io::Result<()> {
         Ok(agent) => {
             write_reply(&mut stream, &Reply::Done).await?;
             let mut agent = agent.compat();
-            tokio::io::copy_bidirectional_with_sizes(
+            let both = tokio::io::copy_bidirectional_with_sizes(
                 &mut stream,
                 &mut agent,
                 RELAY_BUFFER,
                 RELAY_BUFFER,
-            )
-            .await?;
-            Ok(())
+            );
+            // A client that is silent too would wait for ever.
+            let lost = async {
+                watch.lost(&link).await;
+                tokio::time::sleep(LAST_BYTES).await;
+            };
+            tokio::select! {
+                ended = both => ended.map(drop),
+                () = lost => Ok(()),
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the link: dials again when it is lost, for as long as the VM lives.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -54,6 +54,14 @@ impl LinkSlot {
 }
 
 impl LinkWatch {
+    /// Waits until this is not the link any more.
+    pub async fn lost(mut self, link: &Weak<Link>) {
+        let is_it = |up: &Arc<Link>| std::ptr::eq(Arc::as_ptr(up), link.as_ptr());
+        let other = |state: &LinkState| !matches!(state, LinkState::Up(up) if is_it(up));
+        // Without a sender nobody keeps a link.
+        drop(self.0.wait_for(other).await);
+    }
+
     /// The link, once it is up; else the reply that says why there is none.
     pub async fn up_within(mut self, patience: Duration) -> Result<Arc<Link>, Reply> {
         // Whether it came or the patience ended: what holds now is the answer.

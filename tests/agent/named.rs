@@ -231,6 +231,11 @@ fn edit(agent: &Agent, text: &str, change: impl FnOnce(&mut serde_json::Value)) 
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
 }
 
+fn kill(holder: &Named) {
+    let pid = holder.pid.unwrap().to_string();
+    std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+}
+
 #[test]
 fn after_a_reboot_it_is_gone_and_not_broken() {
     needs_root!();
@@ -248,17 +253,15 @@ fn after_a_reboot_it_is_gone_and_not_broken() {
     // What has its holder's number by now is not touched.
     remove(&link, "x").unwrap();
     assert!(!has_ended(made.pid.unwrap()));
-    std::process::Command::new("kill")
-        .args(["-9", &made.pid.unwrap().to_string()])
-        .status()
-        .unwrap();
+    kill(&made);
 
-    create(&link, "nobody", "y", whole()).unwrap();
+    let made = create(&link, "nobody", "y", whole()).unwrap();
     edit(&agent, "y", |record| record["holder"]["started"] = 1.into());
     assert_eq!(inspect(&link, "y").reason.as_deref(), Some("the process that held it has ended"));
     assert!(create(&link, "4242", "y", whole()).unwrap_err().message.contains("belongs to"));
     let again = create(&link, "nobody", "y", whole()).unwrap();
     assert_eq!(again.state, State::Running);
+    kill(&made);
 }
 
 #[test]
