@@ -135,7 +135,7 @@ async fn start(reserved: &Record, request: &ExecRequest) -> Result<(Record, Owne
     let pid = ready.map_err(|e| failed(FailedStep::Launch, what, &e))?;
     let pid = pid.map_err(|failure| with_complaint(failure, stderr))?;
     let holder = Process::with_number(pid).map_err(|e| failed(FailedStep::Launch, what, &e))?;
-    let namespaces = members::namespaces(pid, request.namespaces.kinds.iter());
+    let namespaces = members::namespaces(pid);
     Ok((Record { holder: Some(holder), namespaces, ..reserved.clone() }, stdin))
 }
 

@@ -7,7 +7,7 @@ use super::record::{Record, Standing};
 use super::{NamedNamespaces, caller, refusal, view};
 use crate::agent::process::Process;
 use crate::namespace::enter::{EnterSpec, Id};
-use crate::namespace::kind::Kind;
+use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::named::Name;
 use crate::namespace::spec::NamespaceSpec;
 use crate::protocol::outcome::Failure;
@@ -40,7 +40,7 @@ pub fn enter(
 /// The holder's namespaces. In a user namespace the program is root where root
 /// is mapped, and keeps its groups, as a program that unshare(1) starts.
 fn target(record: &Record, holder: Process) -> EnterSpec {
-    let kinds = record.spec.namespaces.kinds;
+    let kinds: Kinds = record.namespaces.keys().copied().collect();
     let root = |file: &str| {
         let map = || fs::read_to_string(format!("/proc/{}/{file}", holder.pid)).ok();
         let mapped = kinds.contains(Kind::User) && map().is_some_and(|text| maps_root(&text));

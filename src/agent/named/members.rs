@@ -23,9 +23,13 @@ use crate::namespace::kind::Kind;
 /// a few milliseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// The numbers of a process's namespaces of these kinds.
-pub fn namespaces(pid: u32, kinds: impl Iterator<Item = Kind>) -> BTreeMap<Kind, u64> {
-    kinds.filter_map(|kind| Some((kind, number(pid, kind)?))).collect()
+/// The numbers of those namespaces of a process that are not this agent's:
+/// options may have implied more than were asked for.
+pub fn namespaces(pid: u32) -> BTreeMap<Kind, u64> {
+    let own = std::process::id();
+    let other = |kind: &Kind| number(pid, *kind) != number(own, *kind);
+    let made = Kind::ALL.into_iter().filter(other);
+    made.filter_map(|kind| Some((kind, number(pid, kind)?))).collect()
 }
 
 fn number(pid: u32, kind: Kind) -> Option<u64> {

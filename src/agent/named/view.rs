@@ -17,7 +17,7 @@ pub fn tell(all: &NamedNamespaces, record: &Record) -> Named {
         created: record.created,
         user: user(record.uid),
         uid: record.uid,
-        kinds: record.spec.namespaces.kinds.iter().collect(),
+        kinds: record.namespaces.keys().copied().collect(),
         hostname: record.spec.namespaces.hostname.clone(),
         ..nothing(record.spec.name.clone())
     };
