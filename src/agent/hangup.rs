@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Hangs up on the program and reaps it. A program that ignores SIGHUP
 /// (nohup(1)) lives on, as after a closed terminal.
-pub async fn hang_up(child: Child) -> io::Result<()> {
+pub async fn hang_up(child: &Child) -> io::Result<()> {
     let init = child.reports().forked.and_then(namespace_init);
     sys::signal_group(child.pid, signal::HUP);
     sys::signal_group(child.pid, signal::CONT);

@@ -12,6 +12,7 @@ use nix::unistd::{ForkResult, pipe2};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::accounts::{Account, Accounts};
+use super::cgroup::{Cgroups, Confined};
 use super::environment::{self, Login};
 use super::failure::{failed, refused};
 use super::listing;
@@ -22,6 +23,7 @@ use super::report::{Report, ReportTo, Reports};
 use super::run;
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
+use crate::namespace::limits::Limits;
 use crate::namespace::named::Name;
 use crate::namespace::plan::{StartDirectory, Step, Wanted, holding, plan};
 use crate::namespace::run::Digest;
@@ -39,6 +41,8 @@ pub struct Child {
     /// SIGTERM and SIGINT are for its first process alone, which passes them
     /// on.
     pub passes_signals_on: bool,
+    /// Its control group, if it has limits.
+    confined: Option<Confined>,
 }
 
 /// Our ends of the program's streams, non-blocking.
@@ -58,6 +62,7 @@ struct Launch {
     user: String,
     program: Program,
     steps: Vec<Step>,
+    confined: Option<Confined>,
     end: End,
 }
 
@@ -101,7 +106,8 @@ pub fn take_root(digest: Digest) -> Result<Child, Failure> {
 fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let launch = prepare(request, &account, &accounts, end)?;
+    let confined = confine(&request.limits)?;
+    let launch = Launch { confined, ..prepare(request, &account, &accounts, end)? };
     let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
     let (streams, ends) =
         open_streams(request, &account).map_err(started("cannot open streams"))?;
@@ -116,7 +122,8 @@ fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
             let pid = child.as_raw().unsigned_abs();
             let passes_signals_on = request.namespaces.forward_signals;
             let (streams, reports) = (Some(streams), File::from(reports));
-            Ok(Child { pid, pidfd, streams, reports, passes_signals_on })
+            let confined = launch.confined;
+            Ok(Child { pid, pidfd, streams, reports, passes_signals_on, confined })
         }
     }
 }
@@ -134,7 +141,7 @@ pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
     };
     sys::default_broken_pipes();
     let subject = Subject { user: &user, program: &program.name };
-    steps::run(&steps, &subject, &mut Kernel::new(&program, ReportTo::User(tell)))
+    steps::run(&steps, &subject, &mut Kernel::new(&program, ReportTo::User(tell), None))
 }
 
 /// What [`launch`] would do.
@@ -164,19 +171,41 @@ impl Child {
             return Ok(Some(Outcome::NotStarted(failure)));
         }
         let byte = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
-        Ok(Some(match (status.exit_status(), status.terminating_signal()) {
+        let ended = match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Outcome::Exited(byte(code)),
             (None, Some(signal)) => {
                 Outcome::Signaled { signal: byte(signal), core: status.dumped() }
             }
             (None, None) => return Ok(None),
+        };
+        Ok(Some(match self.confined.as_ref().and_then(Confined::out_of_memory) {
+            Some(limit) => Outcome::OutOfMemory { limit, then: Box::new(ended) },
+            None => ended,
         }))
+    }
+
+    /// Removes what was made for the program, which has ended: waits for what
+    /// it left behind in its control group.
+    pub async fn clear_away(self) -> io::Result<()> {
+        match self.confined {
+            Some(confined) => confined.clear_away().await,
+            None => Ok(()),
+        }
     }
 
     /// What the process has reported; each report is read once.
     pub fn reports(&self) -> Reports {
         Reports::read(&self.reports)
     }
+}
+
+/// The control group of a program with limits.
+fn confine(limits: &Limits) -> Result<Option<Confined>, Failure> {
+    if limits.are_none() {
+        return Ok(None);
+    }
+    let confined = Cgroups::of_system().and_then(|cgroups| cgroups.confine(limits));
+    confined.map(Some).map_err(|e| e.failure())
 }
 
 /// Who runs the request.
@@ -201,7 +230,7 @@ fn prepare(
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
     if let Some(spec) = &request.run {
         let (program, steps) = run::prepare(request, spec, account, accounts)?;
-        return Ok(Launch { user, program, steps, end: End::Program });
+        return Ok(Launch { user, program, steps, confined: None, end: End::Program });
     }
     let runtime_dir = format!("/run/user/{}", account.credentials.uid);
     let login = Login {
@@ -217,13 +246,14 @@ fn prepare(
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;
     let start = start_directory(request, account);
-    let (caller, create) = (&account.credentials, &request.namespaces);
+    let ExecRequest { namespaces: create, limits, .. } = request;
+    let (caller, enter) = (&account.credentials, request.enter.as_deref());
     let steps = match end {
         End::Holder(_) => holding(create, caller, accounts),
-        _ => plan(Wanted { enter: request.enter.as_deref(), create }, caller, start, accounts),
+        _ => plan(Wanted { enter, create, limits }, caller, start, accounts),
     };
     let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
-    Ok(Launch { user, program, steps, end })
+    Ok(Launch { user, program, steps, confined: None, end })
 }
 
 /// A relative directory is one below the home, or below where the agent is.
@@ -271,7 +301,9 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
             failed(FailedStep::Launch, "cannot set up the streams", &e)
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
-            let mut kernel = Kernel::new(&launch.program, ReportTo::Agent(reports.as_fd()));
+            let cgroup = launch.confined.as_ref().map(|confined| confined.cgroup().path());
+            let reports = ReportTo::Agent(reports.as_fd());
+            let mut kernel = Kernel::new(&launch.program, reports, cgroup);
             take_steps(launch, &subject, &mut kernel)
         };
         let _ = rustix::io::write(reports, &Report::Failed(failure).encode());

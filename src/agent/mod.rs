@@ -15,6 +15,7 @@
 mod about;
 pub mod accounts;
 mod attach;
+mod cgroup;
 mod channel;
 pub mod environment;
 mod failure;

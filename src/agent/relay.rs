@@ -52,22 +52,30 @@ impl From<io::Error> for Gone {
     }
 }
 
-/// Relays until the program has ended, or returns it when the host has gone.
-pub async fn run(channel: &Channel, mut decoder: Decoder, mut child: Child) -> Option<Child> {
+/// Whether the program has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Ended,
+    /// The host has gone before.
+    Running,
+}
+
+/// Relays until the program has ended or the host has gone.
+pub async fn run(channel: &Channel, mut decoder: Decoder, child: &mut Child) -> Left {
     let streams = child.streams.take();
-    match until_end(channel, &mut decoder, streams, &child).await {
+    match until_end(channel, &mut decoder, streams, child).await {
         Ok(last) => {
             // A host that has gone by now misses nothing that still runs.
             if channel.write(&last).await.is_ok() {
                 let _ = channel.close().await;
             }
-            None
+            Left::Ended
         }
         Err(gone) => {
             if let Gone::Broken(error) = gone {
                 eprintln!("nsvm-agent: hanging up on process {}: {error}", child.pid);
             }
-            Some(child)
+            Left::Running
         }
     }
 }

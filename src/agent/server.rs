@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
 use yamux::{Config, Connection, Mode};
 
+use super::cgroup::Cgroups;
 use super::handover;
 use super::link::Link;
 use super::session::{self, Service};
@@ -36,8 +37,23 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;
         one_thread()?;
+        look_after_groups();
         accept(listener, Rc::new(Service::of_system(state))).await
     })
+}
+
+/// Removes the control groups of commands that an earlier agent ran, as soon
+/// as nothing is in them.
+fn look_after_groups() {
+    // Without them there are none either.
+    let Ok(cgroups) = Cgroups::of_system() else { return };
+    for group in cgroups.left_over() {
+        spawn_local(async move {
+            if let Err(e) = group.remove_when_empty().await {
+                eprintln!("nsvm-agent: cannot remove {}: {e}", group.path().display());
+            }
+        });
+    }
 }
 
 /// unshare(2) and fork(2) rely on it.

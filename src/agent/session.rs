@@ -9,7 +9,7 @@ use super::failure::refused;
 use super::hangup;
 use super::launch::{self, Child, launch};
 use super::named::{Answer, NamedNamespaces};
-use super::relay;
+use super::relay::{self, Left};
 use super::run;
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
@@ -37,15 +37,23 @@ pub async fn serve(stream: impl Stream + 'static, service: &Service) {
     let left = answer(&channel, service).await;
     drop(channel);
     // An error here leaves nobody to tell it to.
-    if let Ok(Some(child)) = left
-        && let Err(e) = hangup::hang_up(child).await
+    if let Ok(Some((child, left))) = left
+        && let Err(e) = see_off(child, left).await
     {
         eprintln!("nsvm-agent: cannot wait for a process: {e}");
     }
 }
 
-/// Answers the request; the program that still runs when the host has gone.
-async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child>> {
+/// Nobody listens any more: to the end of the program and all it leaves.
+async fn see_off(child: Child, left: Left) -> io::Result<()> {
+    if left == Left::Running {
+        hangup::hang_up(&child).await?;
+    }
+    child.clear_away().await
+}
+
+/// Answers the request; the program that came of it.
+async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<(Child, Left)>> {
     let mut decoder = Decoder::default();
     let last = match first_request(channel, &mut decoder).await? {
         Ok(Request::Info) => FromAgent::Info(service.about.info()),
@@ -57,8 +65,9 @@ async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child
         }
         Ok(Request::Exec(request)) => {
             match service.named.resolve(*request).and_then(|r| launch(&r)) {
-                Ok(child) => {
-                    return Ok(relay::run(channel, decoder, child).await);
+                Ok(mut child) => {
+                    let left = relay::run(channel, decoder, &mut child).await;
+                    return Ok(Some((child, left)));
                 }
                 Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
             }
@@ -69,7 +78,10 @@ async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Ok(Request::List(request)) => match launch::list(request) {
-            Ok(child) => return Ok(relay::run(channel, decoder, child).await),
+            Ok(mut child) => {
+                let left = relay::run(channel, decoder, &mut child).await;
+                return Ok(Some((child, left)));
+            }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Ok(Request::HasRoot(digest)) => {
@@ -77,7 +89,10 @@ async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<Child
             FromAgent::Outcome(Outcome::Exited(code))
         }
         Ok(Request::TakeRoot(digest)) => match launch::take_root(digest) {
-            Ok(child) => return Ok(relay::run(channel, decoder, child).await),
+            Ok(mut child) => {
+                let left = relay::run(channel, decoder, &mut child).await;
+                return Ok(Some((child, left)));
+            }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
         Err(error) => {

@@ -36,6 +36,7 @@ fn shown(path: &[u8]) -> String {
 
 fn what(step: &Step, program: &str) -> String {
     match step {
+        Step::Confine(_) => "join a new control group, with its limits".to_owned(),
         Step::BecomeUser(who) => {
             let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
             let (uid, gid, groups) = (who.uid, who.gid, groups.join(","));
@@ -129,6 +130,7 @@ fn setting_up(step: &Step, program: &str) -> String {
 /// What a step brings beyond itself.
 fn details(step: &Step) -> Vec<String> {
     match step {
+        Step::Confine(limits) => limits.words(),
         Step::Unshare(kinds) => kinds.iter().map(isolates).collect(),
         Step::StartIdMapper(_) => vec!["more than one id takes privilege outside".to_owned()],
         Step::Fork(parent) => stays_behind(parent),

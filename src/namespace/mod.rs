@@ -5,6 +5,7 @@ pub mod enter;
 pub mod explain;
 pub mod idmap;
 pub mod kind;
+pub mod limits;
 pub mod listing;
 pub mod named;
 pub mod plan;

@@ -18,6 +18,8 @@ pub enum OptionError {
     Mapping(String),
     #[error("failed to parse {what}: '{text}'")]
     Number { what: &'static str, text: String },
+    #[error("invalid {option} \"{text}\": {must}")]
+    Limit { option: &'static str, text: String, must: &'static str },
     #[error("failed to parse owner")]
     Owner,
     #[error("mutually exclusive arguments: {0}")]

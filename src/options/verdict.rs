@@ -1,6 +1,8 @@
 //! Outcomes as exit codes and messages (DESIGN: exit codes).
 
+use crate::namespace::limits;
 use crate::protocol::outcome::{FailedStep, Failure, Outcome};
+use crate::protocol::signal;
 
 /// In whose words failures are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +39,23 @@ pub fn verdict(wording: Wording, outcome: &Outcome) -> Verdict {
         Outcome::Signaled { signal, .. } => {
             Verdict { code: 128u8.saturating_add(*signal), message: None }
         }
+        Outcome::OutOfMemory { limit, then } => {
+            let code = verdict(wording, then).code;
+            Verdict { code, message: Some(wording.line(&out_of_memory(*limit, then))) }
+        }
         Outcome::NotStarted(failure) => {
             let code = not_started(wording, failure);
             Verdict { code, message: Some(wording.line(&failure.message)) }
         }
     }
+}
+
+/// A program can outlive a process of it that was killed: then that is why it
+/// did what it did.
+fn out_of_memory(limit: u64, then: &Outcome) -> String {
+    let killed = matches!(then, Outcome::Signaled { signal: signal::KILL, .. });
+    let who = if killed { "the program" } else { "a process of the program" };
+    format!("{who} was ended by the kernel: out of its {} of memory (OOM)", limits::bytes(limit))
 }
 
 fn not_started(wording: Wording, failure: &Failure) -> u8 {
@@ -118,6 +132,20 @@ mod tests {
         };
         let told = verdict(Wording::Unshare, &Outcome::NotStarted(failure)).message;
         assert_eq!(told.unwrap(), "unshare: unshare failed: Operation not permitted");
+    }
+
+    #[test]
+    fn an_end_for_lack_of_memory_is_told_as_such() {
+        let told = |then| {
+            let outcome = Outcome::OutOfMemory { limit: 256 << 20, then: Box::new(then) };
+            let Verdict { code, message } = verdict(Wording::Podman, &outcome);
+            (code, message.unwrap())
+        };
+        let end = "was ended by the kernel: out of its 256 MiB of memory (OOM)";
+        let killed = Outcome::Signaled { signal: 9, core: false };
+        assert_eq!(told(killed), (137, format!("Error: the program {end}")));
+        let child = Outcome::Exited(3);
+        assert_eq!(told(child), (3, format!("Error: a process of the program {end}")));
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub enum Outcome {
     Signaled { signal: u8, core: bool },
     /// It never ran.
     NotStarted(Failure),
+    /// The kernel killed it, or a process of it, because its limit of memory
+    /// in bytes was reached; then the program ended like that.
+    OutOfMemory { limit: u64, then: Box<Outcome> },
 }
 
 /// What went wrong before the program ran.
@@ -41,6 +44,10 @@ pub enum FailedStep {
     Namespaces,
     /// The program itself could not be executed.
     Exec,
+    /// Control groups.
+    Limits,
+    /// What a new network namespace is given.
+    Network,
 }
 
 /// What the agent says about its guest.

@@ -9,6 +9,7 @@ pub use serde_bytes::ByteBuf as Bytes;
 
 use super::frame::{self, FrameError, Kind};
 use crate::namespace::enter::EnterSpec;
+use crate::namespace::limits::Limits;
 use crate::namespace::named::{Name, NamedSpec};
 use crate::namespace::run::{Digest, RunSpec};
 use crate::namespace::spec::NamespaceSpec;
@@ -74,6 +75,9 @@ pub struct ExecRequest {
     /// above.
     #[serde(default)]
     pub run: Option<Box<RunSpec>>,
+    /// Of the program and all that comes of it.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A look at the guest's namespaces.

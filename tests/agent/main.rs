@@ -12,6 +12,7 @@ mod cost;
 mod entering;
 mod in_place;
 mod keeping;
+mod limits;
 mod listing;
 mod named;
 mod namespaces;

@@ -24,6 +24,8 @@ use crate::protocol::outcome::{FailedStep, Failure};
 /// What a new process asks of the kernel. The real one is
 /// [`super::sys::Kernel`]; tests record.
 pub trait Sys: Enter + Build {
+    /// Joins the control group that was made for the program.
+    fn confine(&mut self) -> io::Result<()>;
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()>;
     fn unshare(&mut self, kinds: Kinds) -> io::Result<()>;
     /// Starts the process that writes `maps` for this one.
@@ -94,6 +96,10 @@ fn take(
 ) -> Result<(), Failure> {
     let or = |result: io::Result<()>, what: &str| result.map_err(|e| namespaces(what, &e));
     match step {
+        Step::Confine(_) => {
+            let what = "cannot join the control group";
+            sys.confine().map_err(|e| failed(FailedStep::Limits, what, &e))
+        }
         Step::BecomeUser(credentials) => sys.become_user(credentials).map_err(|e| {
             failed(FailedStep::User, format!("cannot become user {}", subject.user), &e)
         }),

@@ -75,6 +75,9 @@ impl Enter for Recorder {
 }
 
 impl Sys for Recorder {
+    fn confine(&mut self) -> io::Result<()> {
+        self.call("confine".into())
+    }
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()> {
         self.call(format!("become {}", credentials.uid))
     }

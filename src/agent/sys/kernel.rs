@@ -33,6 +33,8 @@ pub struct Kernel<'a> {
     program: &'a Program,
     /// Closed by the exec.
     reports: ReportTo<'a>,
+    /// Its control group, if it has one of its own.
+    cgroup: Option<&'a Path>,
     mapper: Option<Companion>,
     binder: Option<Companion>,
     pub(super) handles: Handles,
@@ -42,10 +44,15 @@ pub struct Kernel<'a> {
 }
 
 impl<'a> Kernel<'a> {
-    pub fn new(program: &'a Program, reports: ReportTo<'a>) -> Self {
+    pub fn new(
+        program: &'a Program,
+        reports: ReportTo<'a>,
+        cgroup: Option<&'a Path>,
+    ) -> Self {
         Self {
             program,
             reports,
+            cgroup,
             mapper: None,
             binder: None,
             handles: Handles::new(),
@@ -61,6 +68,12 @@ impl<'a> Kernel<'a> {
 }
 
 impl Sys for Kernel<'_> {
+    fn confine(&mut self) -> io::Result<()> {
+        let group = self.cgroup.ok_or(io::ErrorKind::NotFound)?;
+        // 0 is the process that writes.
+        OpenOptions::new().write(true).open(group.join("cgroup.procs"))?.write_all(b"0")
+    }
+
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()> {
         let Credentials { uid, gid, groups } = credentials;
         let own = own_credentials()?;

@@ -6,7 +6,7 @@ use super::environment::EnvironmentArgs;
 use super::identity::IdentityArgs;
 use super::{Host, UsageError, bytes};
 use crate::app::terminal::TtyChoice;
-use crate::options::UnshareOptions;
+use crate::options::{LimitOptions, UnshareOptions};
 use crate::protocol::request::ExecRequest;
 
 /// The options of unshare(1), ours, and the program.
@@ -25,6 +25,8 @@ use crate::protocol::request::ExecRequest;
 pub struct UnshareArgs {
     #[command(flatten)]
     pub options: UnshareOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// Say step by step what would happen, and run nothing
     #[arg(long, help_heading = "Machine")]
     pub explain: bool,
@@ -46,6 +48,7 @@ impl UnshareArgs {
             user: self.identity.resolve()?,
             tty: (host.terminal)(TtyChoice::Auto)?,
             namespaces: self.options.spec()?,
+            limits: self.limits.resolve()?,
             ..ExecRequest::default()
         })
     }

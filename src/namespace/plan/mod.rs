@@ -16,6 +16,7 @@ pub use step::{
 
 use super::enter::EnterSpec;
 use super::kind::Kinds;
+use super::limits::Limits;
 use super::spec::NamespaceSpec;
 use maps::Maps;
 
@@ -44,11 +45,12 @@ pub trait Directory {
 #[error("{0}")]
 pub struct Refusal(pub String);
 
-/// Which namespaces a program gets: those it enters, then new ones.
+/// What a program gets: limits, namespaces it enters, then new ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     pub enter: Option<&'a EnterSpec>,
     pub create: &'a NamespaceSpec,
+    pub limits: &'a Limits,
 }
 
 /// The steps for a program that `caller` runs.
@@ -58,7 +60,10 @@ pub fn plan(
     start: StartDirectory,
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
-    let (mut steps, mut start) = (vec![Step::BecomeUser(caller.clone())], Some(start));
+    let (mut steps, mut start) = (Vec::new(), Some(start));
+    // First, because it takes root, and so that nothing escapes it.
+    steps.extend((!wanted.limits.are_none()).then_some(Step::Confine(*wanted.limits)));
+    steps.push(Step::BecomeUser(caller.clone()));
     let inside = wanted.enter.is_some_and(|spec| spec.start_inside);
     steps.extend(start.take_if(|_| !inside).map(Step::EnterDirectory));
     if let Some(spec) = wanted.enter {
@@ -83,7 +88,7 @@ pub fn holding(
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
     let alone = NamespaceSpec { fork: true, kill_child: None, ..create.clone() };
-    let wanted = Wanted { enter: None, create: &alone };
+    let wanted = Wanted { enter: None, create: &alone, limits: &Limits::NONE };
     // A directory of the user's would be busy for as long.
     let mut steps = plan(wanted, caller, StartDirectory::Asked(b"/".to_vec()), directory)?;
     for step in &mut steps {

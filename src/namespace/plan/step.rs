@@ -6,11 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::namespace::enter::{Id, KindFile};
 use crate::namespace::idmap::IdRange;
 use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::limits::Limits;
 use crate::namespace::spec::{Propagation, SetGroups};
 
 /// One thing the new process does. Paths are bytes of the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// Join the control group that has these limits.
+    Confine(Limits),
     BecomeUser(Credentials),
     /// The directory to start in.
     EnterDirectory(StartDirectory),

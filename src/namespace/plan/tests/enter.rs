@@ -7,7 +7,7 @@ use crate::namespace::plan::create::PROC_BINFMT;
 
 fn enter_steps(spec: &EnterSpec) -> Result<Vec<Step>, Refusal> {
     let create = NamespaceSpec::default();
-    let wanted = Wanted { enter: Some(spec), create: &create };
+    let wanted = Wanted { enter: Some(spec), create: &create, limits: &Limits::NONE };
     let all = plan(wanted, &caller(), StartDirectory::Home(b"/home/core".to_vec()), &Files)?;
     Ok(all[2..all.len() - 1].to_vec())
 }
@@ -241,7 +241,7 @@ proptest! {
             ..EnterSpec::default()
         };
         let create = NamespaceSpec { kinds: kinds(&[Kind::Ipc]), ..NamespaceSpec::default() };
-        let wanted = Wanted { enter: Some(&spec), create: &create };
+        let wanted = Wanted { enter: Some(&spec), create: &create, limits: &Limits::NONE };
         let Ok(steps) = plan(wanted, &caller(), StartDirectory::Home(vec![]), &Files) else {
             prop_assert!(!all && set == 0 && !user_parent && !socket && !file);
             return Ok(());

@@ -36,7 +36,7 @@ fn caller() -> Credentials {
 }
 
 fn try_steps(spec: &NamespaceSpec) -> Result<Vec<Step>, Refusal> {
-    let wanted = Wanted { enter: None, create: spec };
+    let wanted = Wanted { enter: None, create: spec, limits: &Limits::NONE };
     plan(wanted, &caller(), StartDirectory::Home(b"/home/core".to_vec()), &Files)
 }
 
@@ -242,4 +242,16 @@ proptest! {
         prop_assert!(before(fork_at, map) && before(fork_at, mount) && before(map, mount));
         prop_assert_eq!(at(|s| *s == Step::Exec), Some(steps.len() - 1));
     }
+}
+
+#[test]
+fn limits_are_joined_before_anything_else_and_only_if_there_are_any() {
+    let create = NamespaceSpec::default();
+    let steps = |limits: &Limits| {
+        let wanted = Wanted { enter: None, create: &create, limits };
+        plan(wanted, &caller(), StartDirectory::Asked(b"/".to_vec()), &Files).unwrap()
+    };
+    let some = Limits { pids: Some(3), ..Limits::NONE };
+    assert_eq!(steps(&some)[0], Step::Confine(some));
+    assert_eq!(steps(&some)[1..], steps(&Limits::NONE));
 }

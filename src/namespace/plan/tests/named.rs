@@ -38,7 +38,7 @@ fn a_program_starts_in_a_directory_inside() {
         ..EnterSpec::default()
     };
     let create = NamespaceSpec::default();
-    let wanted = Wanted { enter: Some(&spec), create: &create };
+    let wanted = Wanted { enter: Some(&spec), create: &create, limits: &Limits::NONE };
     let start = StartDirectory::Home(b"/home/core".to_vec());
     assert_eq!(
         plan(wanted, &caller(), start.clone(), &Files).unwrap(),
