@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::network::has_reachable_server;
 use crate::namespace::plan::{Credentials, Directory, Ids};
 use crate::protocol::request::UserSpec;
 
@@ -156,6 +157,14 @@ impl Directory for Accounts<'_> {
             Some((fields.next()?.parse().ok()?, fields.nth(1)?.parse().ok()?))
         };
         Ok(text.lines().filter_map(block).collect())
+    }
+
+    /// Those that systemd-resolved asks, where its stub is the only server.
+    fn name_servers(&self) -> Option<Vec<u8>> {
+        let useful =
+            |path: &str| (self.read)(Path::new(path)).is_ok_and(|text| has_reachable_server(&text));
+        let upstream = "/run/systemd/resolve/resolv.conf";
+        (!useful("/etc/resolv.conf") && useful(upstream)).then(|| upstream.as_bytes().to_vec())
     }
 
     fn enterable(&self, pid: u32) -> Kinds {

@@ -29,6 +29,7 @@ mod listing;
 mod local;
 mod named;
 mod net_id;
+mod network;
 mod outbound;
 mod output;
 mod process;

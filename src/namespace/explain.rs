@@ -72,6 +72,11 @@ fn what(step: &Step, program: &str) -> String {
 
 fn creation(step: &Step, program: &str) -> String {
     match step {
+        Step::StartConnector => {
+            "start a process outside that will connect the new network namespace".to_owned()
+        }
+        Step::FinishConnector => "let it make the connection, and wait for it".to_owned(),
+        Step::LoopbackUp => "set the loopback device up".to_owned(),
         Step::StartBinder(files) => {
             format!("start a process outside that will bind {}", bound(files))
         }
@@ -108,6 +113,7 @@ fn setting_up(step: &Step, program: &str) -> String {
     match step {
         Step::SetHostname(name) => format!("make {name} the host name"),
         Step::Propagate(how) => format!("make all mounts {}", propagation(*how)),
+        Step::ShowNameServers { of, at } => format!("show {} as {}", shown(of), shown(at)),
         Step::ChangeRoot(dir) => format!("make {} the root directory", shown(dir)),
         Step::ChangeDirectory(dir) => format!("go to directory {}", shown(dir)),
         Step::MountProc { dir, .. } => format!("mount a new proc on {}", shown(dir)),
@@ -132,6 +138,13 @@ fn details(step: &Step) -> Vec<String> {
     match step {
         Step::Confine(limits) => limits.words(),
         Step::Unshare(kinds) => kinds.iter().map(isolates).collect(),
+        Step::FinishConnector => vec![
+            "a pair of devices, one of them inside, with addresses and routes".to_owned(),
+            "what goes out gets the machine's address; nothing comes in unasked".to_owned(),
+        ],
+        Step::ShowNameServers { .. } => {
+            vec!["the machine's own name server answers the machine alone".to_owned()]
+        }
         Step::StartIdMapper(_) => vec!["more than one id takes privilege outside".to_owned()],
         Step::Fork(parent) => stays_behind(parent),
         Step::MountProc { .. } => vec!["shows the processes of the PID namespace".to_owned()],

@@ -8,6 +8,7 @@ pub mod kind;
 pub mod limits;
 pub mod listing;
 pub mod named;
+pub mod network;
 pub mod plan;
 pub mod run;
 pub mod spec;

@@ -7,6 +7,7 @@ use serde_bytes::ByteBuf as Bytes;
 
 use super::enter::KindFile;
 use super::kind::{Kind, Kinds};
+use super::network::Network;
 
 /// Which namespaces a program gets and how they are set up. The default is
 /// none at all.
@@ -14,6 +15,8 @@ use super::kind::{Kind, Kinds};
 #[serde(default)]
 pub struct NamespaceSpec {
     pub kinds: Kinds,
+    /// What a new network namespace is given.
+    pub network: Network,
     /// Files that shall keep new namespaces alive; of equal kinds the last.
     pub persist: Vec<KindFile>,
     pub fork: bool,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use serde_bytes::ByteBuf;
 
 use super::values::{number, parse_propagation};
-use super::{IdMapOptions, OptionError, bytes};
+use super::{IdMapOptions, NetworkOptions, OptionError, bytes};
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::spec::NamespaceSpec;
 
@@ -30,6 +30,8 @@ pub struct CreateOptions {
     #[arg(long, value_name = "MODE")]
     propagation: Option<String>,
     #[command(flatten)]
+    network: NetworkOptions,
+    #[command(flatten)]
     ids: IdMapOptions,
     /// Offset of the monotonic clock in the time namespace
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
@@ -42,8 +44,10 @@ pub struct CreateOptions {
 impl CreateOptions {
     /// New namespaces of these kinds, and of those that the options imply.
     pub fn spec(&self, asked: Kinds) -> Result<NamespaceSpec, OptionError> {
+        let (network, kinds) = self.network.resolve(asked.union(self.implied()))?;
         let spec = NamespaceSpec {
-            kinds: asked.union(self.implied()),
+            kinds,
+            network,
             propagation: self.propagation.as_deref().map(parse_propagation).transpose()?,
             mount_proc: self.proc_dir(),
             mount_binfmt: self.binfmt_dir(),
@@ -56,6 +60,11 @@ impl CreateOptions {
             return Err(OptionError::OffsetsWithoutTime);
         }
         Ok(spec)
+    }
+
+    /// Whether the network shall be the one that is there.
+    pub fn is_network_host(&self) -> bool {
+        self.network.is_host()
     }
 
     fn implied(&self) -> Kinds {

@@ -20,6 +20,8 @@ pub enum OptionError {
     Number { what: &'static str, text: String },
     #[error("invalid {option} \"{text}\": {must}")]
     Limit { option: &'static str, text: String, must: &'static str },
+    #[error("invalid --network \"{0}\": it must be none, host or nat")]
+    Network(String),
     #[error("failed to parse owner")]
     Owner,
     #[error("mutually exclusive arguments: {0}")]

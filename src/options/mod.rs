@@ -10,6 +10,7 @@ mod id_maps;
 mod kinds;
 mod limits;
 mod lsns;
+mod network;
 mod nsenter;
 mod unshare;
 mod values;
@@ -22,6 +23,7 @@ pub use id_maps::IdMapOptions;
 pub use kinds::{KindFiles, KindFlags};
 pub use limits::LimitOptions;
 pub use lsns::LsnsOptions;
+pub use network::NetworkOptions;
 pub use nsenter::NsenterOptions;
 pub use unshare::UnshareOptions;
 

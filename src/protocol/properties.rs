@@ -9,6 +9,7 @@ use super::request::{Bytes, ExecRequest, ListRequest, Request, Size, Terminal, U
 use crate::namespace::enter::{EnterSpec, Id, KindFile, Place};
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::listing::Snapshot;
+use crate::namespace::network::Network;
 use crate::namespace::spec::{MapRange, MapTarget, NamespaceSpec, Propagation, SetGroups};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -58,6 +59,7 @@ prop_compose! {
             mount_binfmt: mount_proc.clone(),
             load_interp: root.clone(),
             mount_proc, root, wd, setuid, setgid, keep_caps, monotonic, boottime, hostname,
+            network: [Network::Bare, Network::Loopback, Network::Nat, Network::Bare][usize::from(rules)],
         }
     }
 }

@@ -65,6 +65,15 @@ impl Agent {
         Self::spawn(command, dir)
     }
 
+    /// Starts an agent in a network namespace of its own, which `script` sets
+    /// up before: a machine of which nothing reaches this host's network.
+    pub fn start_alone(script: &str) -> Self {
+        let mut command = Command::new("unshare");
+        let script = format!("{script}\nexec \"$0\" \"$@\"");
+        command.args(["--net", "sh", "-ec", &script]).arg(program());
+        Self::spawn(command, tempfile::tempdir().unwrap())
+    }
+
     fn spawn(command: Command, dir: tempfile::TempDir) -> Self {
         Self { process: serve(command, dir.path()), dir }
     }

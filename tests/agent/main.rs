@@ -16,6 +16,7 @@ mod limits;
 mod listing;
 mod named;
 mod namespaces;
+mod network;
 mod privilege;
 mod processes;
 mod robustness;

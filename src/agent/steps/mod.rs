@@ -32,6 +32,13 @@ pub trait Sys: Enter + Build {
     fn start_id_mapper(&mut self, maps: &IdMaps) -> io::Result<()>;
     /// Lets it write, and waits; whether it could.
     fn finish_id_mapper(&mut self) -> io::Result<bool>;
+    /// Starts the process that connects the new network namespace.
+    fn start_connector(&mut self) -> io::Result<()>;
+    /// Lets it connect, and waits; whether it could.
+    fn finish_connector(&mut self) -> io::Result<bool>;
+    fn set_loopback_up(&mut self) -> io::Result<()>;
+    /// Shows a file in the place of another.
+    fn show_file(&mut self, of: &[u8], at: &[u8]) -> io::Result<()>;
     /// Starts the process that binds `files` to namespaces of this one.
     fn start_binder(&mut self, files: &[KindFile]) -> io::Result<()>;
     /// Lets it bind, and waits; whether it could.
@@ -104,9 +111,14 @@ fn take(
             failed(FailedStep::User, format!("cannot become user {}", subject.user), &e)
         }),
         Step::EnterDirectory(start) => enter(start, sys),
+        Step::StartConnector => or(sys.start_connector(), "fork failed"),
         Step::StartIdMapper(maps) => or(sys.start_id_mapper(maps), "fork failed"),
         Step::Unshare(kinds) => or(sys.unshare(*kinds), "unshare failed"),
         Step::FinishIdMapper => finished(sys.finish_id_mapper(), "mapping users or groups failed"),
+        Step::FinishConnector => finished(sys.finish_connector(), "connecting the network failed"),
+        Step::LoopbackUp => sys
+            .set_loopback_up()
+            .map_err(|e| failed(FailedStep::Network, "cannot set the loopback device up", &e)),
         Step::StartBinder(files) => or(sys.start_binder(files), "fork failed"),
         Step::FinishBinder => finished(sys.finish_binder(), "binding namespaces failed"),
         Step::Bind(files) => bind(files, sys),
@@ -128,6 +140,7 @@ fn set_up(step: &Step, entering: &mut Entering, sys: &mut dyn Sys) -> Result<(),
             or(sys.set_propagation(b"/", *propagation), what)
         }
         Step::SetHostname(name) => or(sys.set_hostname(name), "sethostname failed"),
+        Step::ShowNameServers { of, at } => show_name_servers(of, at, sys),
         Step::ChangeRoot(dir) => {
             let what = format!("cannot change root directory to '{}'", shown(dir));
             or(sys.change_root(dir), &what)
@@ -198,6 +211,17 @@ fn bind(files: &[KindFile], sys: &mut dyn Sys) -> Result<(), Failure> {
 pub fn bind_text(pid: &str, file: &KindFile) -> String {
     let name = file.kind.proc_name_for_children();
     format!("mount /proc/{pid}/ns/{name} on {} failed", shown(&file.path))
+}
+
+/// A root directory may do without that file.
+fn show_name_servers(of: &[u8], at: &[u8], sys: &mut dyn Sys) -> Result<(), Failure> {
+    match sys.show_file(of, at) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            let what = format!("mount {} on {} failed", shown(of), shown(at));
+            Err(failed(FailedStep::Network, what, &e))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn load_interpreter(dir: &[u8], line: &[u8], sys: &mut dyn Sys) -> Result<(), Failure> {

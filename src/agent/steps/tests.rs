@@ -78,6 +78,18 @@ impl Sys for Recorder {
     fn confine(&mut self) -> io::Result<()> {
         self.call("confine".into())
     }
+    fn start_connector(&mut self) -> io::Result<()> {
+        self.call("start connector".into())
+    }
+    fn finish_connector(&mut self) -> io::Result<bool> {
+        self.call("connect".into()).map(|()| true)
+    }
+    fn set_loopback_up(&mut self) -> io::Result<()> {
+        self.call("loopback".into())
+    }
+    fn show_file(&mut self, of: &[u8], at: &[u8]) -> io::Result<()> {
+        self.call(format!("show {} at {}", shown(of), shown(at)))
+    }
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()> {
         self.call(format!("become {}", credentials.uid))
     }

@@ -17,18 +17,32 @@ pub struct Companion {
     pid: Pid,
     /// A byte on it says: now.
     go: OwnedFd,
-    dumpable: DumpableBehavior,
+    /// What this process shall be again afterwards.
+    dumpable: Option<DumpableBehavior>,
 }
 
 impl Companion {
     /// Starts it; `work` gets the number of this process, and says whether it
     /// was done.
     pub fn start(work: impl FnOnce(Pid) -> bool) -> io::Result<Self> {
-        let (wait, go) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-        let target = unistd::getpid();
         // newuidmap looks at who owns /proc/PID.
         let dumpable = dumpable_behavior()?;
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+        Self::begin(Some(dumpable), work)
+    }
+
+    /// The same for work that only root may do, and to whom every process is
+    /// open.
+    pub fn start_as_root(work: impl FnOnce(Pid) -> bool) -> io::Result<Self> {
+        Self::begin(None, work)
+    }
+
+    fn begin(
+        dumpable: Option<DumpableBehavior>,
+        work: impl FnOnce(Pid) -> bool,
+    ) -> io::Result<Self> {
+        let (wait, go) = unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let target = unistd::getpid();
         match fork()? {
             ForkResult::Parent { child } => Ok(Self { pid: child, go, dumpable }),
             ForkResult::Child => {
@@ -50,7 +64,9 @@ impl Companion {
                 status => break status?,
             }
         };
-        set_dumpable_behavior(self.dumpable)?;
+        if let Some(before) = self.dumpable {
+            set_dumpable_behavior(before)?;
+        }
         Ok(matches!(status, WaitStatus::Exited(_, 0)))
     }
 }

@@ -20,8 +20,9 @@ use super::handles::Handles;
 use super::mapper::write_maps;
 use super::parent::{patient, stay_behind};
 use super::{binder, own_credentials, write_file};
+use crate::agent::network;
 use crate::agent::program::Program;
-use crate::agent::report::ReportTo;
+use crate::agent::report::{Report, ReportTo};
 use crate::agent::steps::{Sys, WriteError};
 use crate::namespace::enter::KindFile;
 use crate::namespace::kind::Kinds;
@@ -37,6 +38,7 @@ pub struct Kernel<'a> {
     cgroup: Option<&'a Path>,
     mapper: Option<Companion>,
     binder: Option<Companion>,
+    connector: Option<Companion>,
     pub(super) handles: Handles,
     pub(super) staging: Staging,
     /// The program in another environment.
@@ -55,6 +57,7 @@ impl<'a> Kernel<'a> {
             cgroup,
             mapper: None,
             binder: None,
+            connector: None,
             handles: Handles::new(),
             staging: Staging::default(),
             replaced: None,
@@ -102,6 +105,31 @@ impl Sys for Kernel<'_> {
 
     fn finish_id_mapper(&mut self) -> io::Result<bool> {
         self.mapper.take().map_or(Ok(true), Companion::finish)
+    }
+
+    fn start_connector(&mut self) -> io::Result<()> {
+        let work = |target| match network::connect(target) {
+            Ok(()) => true,
+            Err(e) => {
+                self.reports.tell(&Report::Failed(e.failure()));
+                false
+            }
+        };
+        self.connector = Some(Companion::start_as_root(work)?);
+        Ok(())
+    }
+
+    fn finish_connector(&mut self) -> io::Result<bool> {
+        self.connector.take().map_or(Ok(true), Companion::finish)
+    }
+
+    fn set_loopback_up(&mut self) -> io::Result<()> {
+        network::loopback_up()
+    }
+
+    fn show_file(&mut self, of: &[u8], at: &[u8]) -> io::Result<()> {
+        let (of, at) = (OsStr::from_bytes(of), OsStr::from_bytes(at));
+        Ok(mount(Some(of), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
     }
 
     fn start_binder(&mut self, files: &[KindFile]) -> io::Result<()> {

@@ -1,9 +1,44 @@
 //! The part of a plan that makes namespaces and sets them up.
 
+use std::borrow::Cow;
+
 use super::maps::Maps;
-use super::{Binds, Clock, Parent, Step};
-use crate::namespace::kind::Kind;
+use super::{Binds, Clock, Directory, Parent, Refusal, Step};
+use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::network::Network;
 use crate::namespace::spec::{NamespaceSpec, Propagation, SetGroups};
+
+/// The file to be shown as `/etc/resolv.conf`, if the guest's own is of no use
+/// in the new network.
+pub fn name_servers(
+    spec: &NamespaceSpec,
+    directory: &dyn Directory,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    if spec.network != Network::Nat {
+        return Ok(None);
+    }
+    let file = directory.name_servers();
+    // Shown in a mount that is shared, the whole machine would see it.
+    if let (Some(_), Some(Propagation::Shared | Propagation::Unchanged)) = (&file, spec.propagation)
+    {
+        let text = "--network nat gives /etc/resolv.conf other name servers here, which \
+                    --propagation shared or unchanged would give to the whole machine";
+        return Err(Refusal(text.to_owned()));
+    }
+    Ok(file)
+}
+
+/// Another `/etc/resolv.conf` takes a mount namespace.
+pub fn with_place_for<'a>(
+    name_servers: Option<&Vec<u8>>,
+    spec: &'a NamespaceSpec,
+) -> Cow<'a, NamespaceSpec> {
+    if name_servers.is_none() || spec.wants(Kind::Mount) {
+        return Cow::Borrowed(spec);
+    }
+    let kinds = spec.kinds.union(Kinds::NONE.with(Kind::Mount));
+    Cow::Owned(NamespaceSpec { kinds, ..spec.clone() })
+}
 
 pub fn creation(spec: &NamespaceSpec, maps: &Maps, steps: &mut Vec<Step>) {
     let binds = spec.binds();
@@ -22,6 +57,11 @@ pub fn creation(spec: &NamespaceSpec, maps: &Maps, steps: &mut Vec<Step>) {
     }
     if maps.need_helper() {
         steps.push(Step::FinishIdMapper);
+    }
+    match spec.network {
+        Network::Bare => {}
+        Network::Loopback => steps.push(Step::LoopbackUp),
+        Network::Nat => steps.push(Step::FinishConnector),
     }
     steps.extend(spec.boottime.map(|seconds| Step::ClockOffset(Clock::Boottime, seconds)));
     steps.extend(spec.monotonic.map(|seconds| Step::ClockOffset(Clock::Monotonic, seconds)));
@@ -60,10 +100,14 @@ pub fn own_maps(spec: &NamespaceSpec, maps: &Maps, steps: &mut Vec<Step>) {
     steps.extend(spec.hostname.clone().map(Step::SetHostname));
 }
 
-pub fn file_systems(spec: &NamespaceSpec, steps: &mut Vec<Step>) {
+pub fn file_systems(spec: &NamespaceSpec, name_servers: Option<Vec<u8>>, steps: &mut Vec<Step>) {
     let propagation = spec.propagation.unwrap_or(Propagation::Private);
     if spec.wants(Kind::Mount) && propagation != Propagation::Unchanged {
         steps.push(Step::Propagate(propagation));
+    }
+    if let Some(of) = name_servers {
+        let root = spec.root.as_ref().map(|root| root.to_vec()).unwrap_or_default();
+        steps.push(Step::ShowNameServers { of, at: [&root[..], RESOLV_CONF].concat() });
     }
     let bytes = |path: &serde_bytes::ByteBuf| path.to_vec();
     let early = spec.root.is_some() && spec.load_interp.as_ref().is_some_and(|l| is_fixed(l));
@@ -85,6 +129,9 @@ pub fn file_systems(spec: &NamespaceSpec, steps: &mut Vec<Step>) {
         }
     }
 }
+
+/// Where programs look for name servers (resolv.conf(5)).
+pub const RESOLV_CONF: &[u8] = b"/etc/resolv.conf";
 
 /// Where the kernel offers to mount `binfmt_misc`.
 pub const PROC_BINFMT: &[u8] = b"/proc/sys/fs/binfmt_misc";

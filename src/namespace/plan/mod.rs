@@ -17,6 +17,7 @@ pub use step::{
 use super::enter::EnterSpec;
 use super::kind::Kinds;
 use super::limits::Limits;
+use super::network::Network;
 use super::spec::NamespaceSpec;
 use maps::Maps;
 
@@ -38,6 +39,9 @@ pub trait Directory {
     /// The kinds of this process's namespaces that could be entered: those
     /// the kernel has, and not the user namespace that is ours already.
     fn enterable(&self, pid: u32) -> Kinds;
+    /// The file that names the name servers, where `/etc/resolv.conf` names
+    /// only such as answer this network namespace alone.
+    fn name_servers(&self) -> Option<Vec<u8>>;
 }
 
 /// Why there is no plan, in util-linux's words.
@@ -61,7 +65,8 @@ pub fn plan(
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
     let (mut steps, mut start) = (Vec::new(), Some(start));
-    // First, because it takes root, and so that nothing escapes it.
+    // Both take root; the connector is not the program's, so not limited.
+    steps.extend((wanted.create.network == Network::Nat).then_some(Step::StartConnector));
     steps.extend((!wanted.limits.are_none()).then_some(Step::Confine(*wanted.limits)));
     steps.push(Step::BecomeUser(caller.clone()));
     let inside = wanted.enter.is_some_and(|spec| spec.start_inside);
@@ -70,11 +75,12 @@ pub fn plan(
         enter::entering(spec, directory, &mut steps)?;
     }
     steps.extend(start.map(Step::EnterDirectory));
-    let spec = wanted.create;
+    let name_servers = create::name_servers(wanted.create, directory)?;
+    let spec = &*create::with_place_for(name_servers.as_ref(), wanted.create);
     let maps = Maps::resolve(spec, caller, directory)?;
     create::creation(spec, &maps, &mut steps);
     create::own_maps(spec, &maps, &mut steps);
-    create::file_systems(spec, &mut steps);
+    create::file_systems(spec, name_servers, &mut steps);
     create::identity(spec, &mut steps);
     steps.push(Step::Exec);
     Ok(steps)

@@ -59,6 +59,8 @@ pub enum Step {
     ReturnToDirectory,
     TakeEnvironment,
     MoveToCgroup,
+    /// Start a process outside that will connect the new network namespace.
+    StartConnector,
     /// Start a process outside that will bind files to namespaces.
     StartBinder(Vec<KindFile>),
     /// Start a process outside that will write maps larger than one id.
@@ -66,6 +68,9 @@ pub enum Step {
     Unshare(Kinds),
     /// Let that process write the maps, and wait for it.
     FinishIdMapper,
+    /// Let that process make the connection, and wait for it.
+    FinishConnector,
+    LoopbackUp,
     /// Let that process bind the files, and wait for it.
     FinishBinder,
     /// Bind files to the namespaces of this process.
@@ -80,6 +85,11 @@ pub enum Step {
     SetHostname(String),
     /// Of every mount below `/`.
     Propagate(Propagation),
+    /// Show a file in the place of another, if that is there.
+    ShowNameServers {
+        of: Vec<u8>,
+        at: Vec<u8>,
+    },
     ChangeRoot(Vec<u8>),
     ChangeDirectory(Vec<u8>),
     MountProc {

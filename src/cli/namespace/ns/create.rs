@@ -73,7 +73,9 @@ impl CreateArgs {
     /// What was typed, and what it implies.
     fn spec(&self) -> Result<NamespaceSpec, OptionError> {
         let all = self.kinds.0.is_empty();
-        let asked = if all { Kind::ALL.into_iter().collect() } else { self.kinds.0 };
+        let all_kinds = Kind::ALL.into_iter();
+        let wanted = |kind: &Kind| *kind != Kind::Net || !self.options.is_network_host();
+        let asked = if all { all_kinds.filter(wanted).collect() } else { self.kinds.0 };
         let uts = if self.hostname.is_some() { Kinds::NONE.with(Kind::Uts) } else { Kinds::NONE };
         let spec = self.options.spec(asked.union(uts))?;
         let spec = NamespaceSpec { hostname: self.hostname.clone(), ..spec };
@@ -120,6 +122,13 @@ mod tests {
         assert_eq!(mapped.map_user, Some(MapTarget::Current));
         assert_eq!((mapped.hostname.as_deref(), mapped.boottime), (Some("a.b"), Some(5)));
         assert_eq!(mapped.kinds.iter().count(), 8);
+    }
+
+    #[test]
+    fn the_machines_network_leaves_the_other_kinds() {
+        assert_eq!(spec("--network host").kinds.iter().count(), 7);
+        assert_eq!(spec("--network nat").kinds.iter().count(), 8);
+        assert_eq!(spec("--uts --network none").kinds, kinds(&[Kind::Uts, Kind::Net]));
     }
 
     const ROOT: Option<MapTarget> = Some(MapTarget::Id(0));

@@ -12,6 +12,10 @@ use crate::namespace::spec::{MapRange, MapTarget, Propagation, SetGroups};
 struct Files;
 
 impl Directory for Files {
+    fn name_servers(&self) -> Option<Vec<u8>> {
+        Some(b"/run/servers".to_vec())
+    }
+
     fn id_of(&self, ids: Ids, name: &str) -> Option<u32> {
         (name == "nobody").then_some(if ids == Ids::Users { 65534 } else { 65533 })
     }
@@ -254,4 +258,46 @@ fn limits_are_joined_before_anything_else_and_only_if_there_are_any() {
     let some = Limits { pids: Some(3), ..Limits::NONE };
     assert_eq!(steps(&some)[0], Step::Confine(some));
     assert_eq!(steps(&some)[1..], steps(&Limits::NONE));
+}
+
+#[test]
+fn a_network_is_connected_by_root_after_the_namespace_is_made() {
+    let net = |network, more: NamespaceSpec| NamespaceSpec {
+        kinds: more.kinds.union(kinds(&[Kind::Net])),
+        network,
+        ..more
+    };
+    let all = try_steps(&net(Network::Loopback, NamespaceSpec::default())).unwrap();
+    assert_eq!(all[2..4], [Step::Unshare(kinds(&[Kind::Net])), Step::LoopbackUp]);
+    let all = try_steps(&net(Network::Nat, NamespaceSpec::default())).unwrap();
+    let expected = [
+        Step::StartConnector,
+        Step::BecomeUser(caller()),
+        Step::EnterDirectory(StartDirectory::Home(b"/home/core".to_vec())),
+        // For the name servers.
+        Step::Unshare(kinds(&[Kind::Net, Kind::Mount])),
+        Step::FinishConnector,
+        Step::Propagate(Propagation::Private),
+        Step::ShowNameServers { of: b"/run/servers".to_vec(), at: b"/etc/resolv.conf".to_vec() },
+        Step::Exec,
+    ];
+    assert_eq!(all, expected);
+    let root = NamespaceSpec { root: Some(Bytes::from(b"/r".to_vec())), ..Default::default() };
+    let all = try_steps(&net(Network::Nat, root)).unwrap();
+    let shown = |step: &Step| matches!(step, Step::ShowNameServers { at, .. } if at == b"/r/etc/resolv.conf");
+    let place = all.iter().position(shown).unwrap();
+    assert_eq!(all[place + 1], Step::ChangeRoot(b"/r".to_vec()));
+}
+
+#[test]
+fn name_servers_are_never_shown_to_the_whole_machine() {
+    for propagation in [Propagation::Shared, Propagation::Unchanged] {
+        let spec = NamespaceSpec {
+            kinds: kinds(&[Kind::Net]),
+            network: Network::Nat,
+            propagation: Some(propagation),
+            ..Default::default()
+        };
+        assert!(try_steps(&spec).is_err());
+    }
 }
