@@ -1,13 +1,14 @@
 //! A netlink(7) socket: requests out, answers back. The kernel answers while
 //! a request is sent, so nothing here waits for long.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
+    Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -20,6 +21,49 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kernel puts up to 32 KiB of a dump into one answer.
 const ANSWER: usize = 32 * 1024;
+
+/// A message of any kind, its payload not read. (To read each of the hundreds
+/// that the library knows would make the agent a third larger.)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    kind: u16,
+    payload: Vec<u8>,
+}
+
+impl Message {
+    /// A message of a kind (`RTM_NEWLINK`, say).
+    pub fn new(kind: u16, content: &impl Emitable) -> Self {
+        let mut payload = vec![0; content.buffer_len()];
+        content.emit(&mut payload);
+        Self { kind, payload }
+    }
+
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl NetlinkSerializable for Message {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        buffer[..self.payload.len()].copy_from_slice(&self.payload);
+    }
+}
+
+impl NetlinkDeserializable for Message {
+    type Error = Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Infallible> {
+        Ok(Self { kind: header.message_type, payload: payload.to_vec() })
+    }
+}
 
 pub struct Netlink {
     socket: OwnedFd,
@@ -40,45 +84,32 @@ impl Netlink {
     }
 
     /// One request with `flags`, until the kernel has acknowledged it.
-    pub fn request<M>(&mut self, message: M, flags: u16) -> io::Result<()>
-    where
-        M: NetlinkSerializable + NetlinkDeserializable,
-    {
+    pub fn request(&mut self, message: Message, flags: u16) -> io::Result<()> {
         let bytes = self.encode(message, flags | NLM_F_ACK);
         self.send(&bytes)?;
-        self.answers::<M>(self.sequence).map(drop)
+        self.answers(self.sequence).map(drop)
     }
 
     /// Requests of which all or none are carried out. The kernel acknowledges
     /// the last but one: the last ends the batch.
-    pub fn batch<M>(&mut self, messages: Vec<(M, u16)>) -> io::Result<()>
-    where
-        M: NetlinkSerializable + NetlinkDeserializable,
-    {
+    pub fn batch(&mut self, messages: Vec<(Message, u16)>) -> io::Result<()> {
         let (mut bytes, count) = (Vec::new(), messages.len());
-        let mut acknowledged = 0;
         for (place, (message, flags)) in (1..).zip(messages) {
             let asks = if place + 1 == count { NLM_F_ACK } else { 0 };
             bytes.extend(self.encode(message, flags | asks));
-            if asks != 0 {
-                acknowledged = self.sequence;
-            }
         }
         self.send(&bytes)?;
-        self.answers::<M>(acknowledged).map(drop)
+        self.answers(self.sequence - 1).map(drop)
     }
 
     /// Everything of a kind.
-    pub fn dump<M>(&mut self, message: M) -> io::Result<Vec<M>>
-    where
-        M: NetlinkSerializable + NetlinkDeserializable,
-    {
+    pub fn dump(&mut self, message: Message) -> io::Result<Vec<Message>> {
         let bytes = self.encode(message, NLM_F_DUMP);
         self.send(&bytes)?;
         self.answers(self.sequence)
     }
 
-    fn encode<M: NetlinkSerializable>(&mut self, message: M, flags: u16) -> Vec<u8> {
+    fn encode(&mut self, message: Message, flags: u16) -> Vec<u8> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -96,7 +127,7 @@ impl Netlink {
     }
 
     /// All until the one that ends the answer to request `last`, or an error.
-    fn answers<M: NetlinkDeserializable>(&self, last: u32) -> io::Result<Vec<M>> {
+    fn answers(&self, last: u32) -> io::Result<Vec<Message>> {
         let mut found = Vec::new();
         let mut buffer = vec![0; ANSWER];
         loop {
@@ -109,26 +140,19 @@ impl Netlink {
 }
 
 /// Takes the messages out of `bytes`; whether the answer is complete.
-fn take<M: NetlinkDeserializable>(
-    mut bytes: &[u8],
-    last: u32,
-    found: &mut Vec<M>,
-) -> io::Result<bool> {
+fn take(mut bytes: &[u8], last: u32, found: &mut Vec<Message>) -> io::Result<bool> {
     /// Of a message's header (netlink(7)).
     const HEADER: usize = 16;
+    let broken = || io::Error::from(io::ErrorKind::InvalidData);
     while let Some(length) = bytes.first_chunk().map(|first| u32::from_ne_bytes(*first) as usize) {
-        let Some(one) = bytes.get(..length).filter(|one| one.len() >= HEADER) else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        // What cannot be read is of a kind this library does not know yet.
-        if let Ok(message) = NetlinkMessage::<M>::deserialize(one) {
-            let is_last = message.header.sequence_number == last;
-            match message.payload {
-                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) if is_last => return Ok(true),
-                NetlinkPayload::InnerMessage(inner) => found.push(inner),
-                _ => {}
-            }
+        let one = bytes.get(..length).filter(|one| one.len() >= HEADER).ok_or_else(broken)?;
+        let message = NetlinkMessage::<Message>::deserialize(one).map_err(|_| broken())?;
+        let is_last = message.header.sequence_number == last;
+        match message.payload {
+            NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+            NetlinkPayload::Error(_) | NetlinkPayload::Done(_) if is_last => return Ok(true),
+            NetlinkPayload::InnerMessage(inner) => found.push(inner),
+            _ => {}
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
@@ -137,25 +161,27 @@ fn take<M: NetlinkDeserializable>(
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::RouteNetlinkMessage;
     use netlink_packet_route::link::LinkMessage;
 
     use super::*;
 
+    const RTM_NEWLINK: u16 = 16;
+    const RTM_GETLINK: u16 = 18;
+
     #[test]
     fn the_kernel_answers_dumps_and_refusals() {
         let mut netlink = Netlink::open(None).unwrap();
-        let links = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).unwrap();
-        assert!(links.iter().any(|link| matches!(link, RouteNetlinkMessage::NewLink(_))));
-        let mut nobody = LinkMessage::default();
-        nobody.header.index = 0x7fff_fff0;
-        let refused = netlink.request(RouteNetlinkMessage::GetLink(nobody), 0).unwrap_err();
+        let mut link = LinkMessage::default();
+        let links = netlink.dump(Message::new(RTM_GETLINK, &link)).unwrap();
+        assert!(links.iter().any(|answer| answer.kind == RTM_NEWLINK), "{links:?}");
+        link.header.index = 0x7fff_fff0;
+        let refused = netlink.request(Message::new(RTM_GETLINK, &link), 0).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(nix::libc::ENODEV));
     }
 
     #[test]
     fn broken_answers_end() {
-        let mut found = Vec::<RouteNetlinkMessage>::new();
+        let mut found = Vec::new();
         for bytes in [&[0; 4][..], &[255; 40], &[16, 0, 0, 0, 9]] {
             assert!(take(bytes, 1, &mut found).is_err(), "{bytes:?}");
         }

@@ -21,7 +21,9 @@
 
 use std::io;
 
-use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{
+    DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NetlinkSerializable,
+};
 use netlink_packet_netfilter::nftables::{
     Bitwise, ChainAttribute, ChainMessage, Cmp, DataAttribute, Expressions, Hook, Immediate,
     InetHookNumber, ListAttribute, Meta, MetaKey, NfTablesMessage, Operator, Register,
@@ -33,7 +35,7 @@ use netlink_packet_netfilter::{
 };
 use rustix::net::netlink::NETFILTER;
 
-use super::netlink::Netlink;
+use super::netlink::{Message, Netlink};
 use crate::namespace::network::DEVICE;
 
 const TABLE: &str = "nsvm";
@@ -72,14 +74,19 @@ pub fn ensure() -> io::Result<()> {
     }
 }
 
-fn message(inner: impl Into<NetfilterMessageInner>) -> NetfilterMessage {
-    NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), inner)
+fn message(inner: impl Into<NetfilterMessageInner>) -> Message {
+    encoded(NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0), inner)
 }
 
-fn all() -> Vec<(NetfilterMessage, u16)> {
+fn encoded(header: NetfilterHeader, inner: impl Into<NetfilterMessageInner>) -> Message {
+    let message = NetfilterMessage::new(header, inner);
+    Message::new(message.message_type(), &message)
+}
+
+fn all() -> Vec<(Message, u16)> {
     let edge = |inner: ControlMessage| {
         let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
-        (NetfilterMessage::new(header, inner), 0)
+        (encoded(header, inner), 0)
     };
     let table = vec![TableAttribute::Name(TABLE.to_owned())];
     let table = NfTablesMessage::NewTable(TableMessage { attributes: table });
