@@ -19,6 +19,7 @@ mod foreign;
 mod guest;
 mod machine;
 mod named;
+mod run;
 #[path = "../image/server.rs"]
 mod server;
 mod stream;
@@ -49,6 +50,7 @@ fn the_life_of_a_machine() {
     machine.tell("all kinds of namespaces", commands::all_kinds);
     machine.tell("plans and kinds", commands::plans_and_kinds);
     machine.tell("as util-linux does it", conformance::util_linux);
+    machine.tell("programs on a root of their own", run::story);
     machine.tell("signals", commands::signals);
     machine.tell("ssh", commands::ssh);
     machine.tell("terminal", terminal::size_and_resize);

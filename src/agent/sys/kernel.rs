@@ -46,11 +46,7 @@ pub struct Kernel<'a> {
 }
 
 impl<'a> Kernel<'a> {
-    pub fn new(
-        program: &'a Program,
-        reports: ReportTo<'a>,
-        cgroup: Option<&'a Path>,
-    ) -> Self {
+    pub fn new(program: &'a Program, reports: ReportTo<'a>, cgroup: Option<&'a Path>) -> Self {
         Self {
             program,
             reports,

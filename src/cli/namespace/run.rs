@@ -9,6 +9,7 @@ use super::identity::IdentityArgs;
 use super::{Host, UsageError, bytes};
 use crate::app::terminal::TtyChoice;
 use crate::namespace::run::{RootFs, RunSpec, is_name};
+use crate::options::LimitOptions;
 use crate::protocol::request::ExecRequest;
 
 /// Run a program on a root file system of its own
@@ -60,6 +61,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
+    pub limits: LimitOptions,
+    #[command(flatten)]
     pub environment: EnvironmentArgs,
     /// The program and its arguments [default: /bin/sh]
     #[arg(value_name = "PROGRAM", trailing_var_arg = true)]
@@ -75,6 +78,7 @@ impl RunArgs {
             cwd: Some(bytes(&self.workdir)),
             user: self.identity.resolve()?,
             tty: (host.terminal)(self.tty_choice())?,
+            limits: self.limits.resolve()?,
             run: Some(Box::new(self.spec()?)),
             ..ExecRequest::default()
         })

@@ -67,7 +67,7 @@ pub fn plan(
     let (mut steps, mut start) = (Vec::new(), Some(start));
     // Both take root; the connector is not the program's, so not limited.
     steps.extend((wanted.create.network == Network::Nat).then_some(Step::StartConnector));
-    steps.extend((!wanted.limits.are_none()).then_some(Step::Confine(*wanted.limits)));
+    steps.extend(confinement(wanted.limits));
     steps.push(Step::BecomeUser(caller.clone()));
     let inside = wanted.enter.is_some_and(|spec| spec.start_inside);
     steps.extend(start.take_if(|_| !inside).map(Step::EnterDirectory));
@@ -84,6 +84,11 @@ pub fn plan(
     create::identity(spec, &mut steps);
     steps.push(Step::Exec);
     Ok(steps)
+}
+
+/// Comes early, because it takes root, and so that nothing escapes it.
+pub fn confinement(limits: &Limits) -> Option<Step> {
+    (!limits.are_none()).then_some(Step::Confine(*limits))
 }
 
 /// The steps for a process of `caller` that keeps new namespaces in being. It

@@ -165,6 +165,10 @@ mod tests {
         fn enterable(&self, _: u32) -> Kinds {
             Kinds::NONE
         }
+
+        fn name_servers(&self) -> Option<Vec<u8>> {
+            None
+        }
     }
 
     fn steps(spec: &RunSpec, uid: u32) -> Vec<Step> {
