@@ -95,6 +95,16 @@ impl InTerminal {
         Self { pty, process, shown, reader, closing }
     }
 
+    /// Sends a signal to the command line, which setsid may have forked.
+    fn kill(&self, signal: &str) {
+        let own = self.process.id().to_string();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        // It has children of its own, but only setsid waits.
+        let name = std::fs::read_to_string(format!("/proc/{own}/comm")).unwrap();
+        let pid = if name.trim() == "setsid" { children.trim() } else { &own };
+        Command::new("kill").args([signal, pid]).status().unwrap();
+    }
+
     /// Closes the terminal's window, so to speak.
     pub fn hang_up(self) {
         let Self { pty, mut process, reader, closing, .. } = self;
@@ -171,13 +181,24 @@ fn a_deadly_signal_gives_the_terminal_back_and_ends_the_program() {
     let terminal = InTerminal::start(&agent, &format!("echo ready; exec sleep {}", nap(98708)));
     terminal.wait_for("ready");
     eventually("raw", || terminal.is_raw());
-    let line =
-        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", terminal.process.id()));
-    let pid = line.unwrap().trim().to_owned();
-    let pid = if pid.is_empty() { terminal.process.id().to_string() } else { pid };
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    terminal.kill("-TERM");
     let (status, restored) = terminal.end();
     assert!(status.signal() == Some(15) || status.code() == Some(143), "{status:?}");
     assert!(restored);
     eventually("the program has ended", || sleeping(98708).is_empty());
+}
+
+#[test]
+fn killing_the_command_line_ends_the_whole_group_of_its_program() {
+    needs_root!();
+    let agent = Agent::start();
+    let script =
+        format!("sleep {} & sh -c 'sleep {}; :' & echo ready; wait", nap(98_740), nap(98_741));
+    let terminal = InTerminal::start(&agent, &script);
+    terminal.wait_for("ready");
+    eventually("both run", || !sleeping(98_740).is_empty() && !sleeping(98_741).is_empty());
+    terminal.kill("-KILL");
+    eventually("both have ended", || sleeping(98_740).is_empty() && sleeping(98_741).is_empty());
+    let children = format!("/proc/{0}/task/{0}/children", agent.pid());
+    eventually("all is reaped", || std::fs::read_to_string(&children).unwrap().is_empty());
 }

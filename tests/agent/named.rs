@@ -153,15 +153,15 @@ fn orphans_are_reaped_and_programs_stay_until_removal() {
     let link = agent.attach();
     create(&link, "nobody", "x", whole()).unwrap();
     // Each becomes an orphan; the last ones outlive their session.
-    let daemon = format!("setsid -f sleep {} </dev/null &>/dev/null", nap(98711));
+    let daemon = format!("setsid -f sleep {} </dev/null &>/dev/null", nap(98742));
     let script = format!("for i in 1 2 3; do (sleep 0.05 & ); done; {daemon}");
     exec(&link, "nobody", "x", &script);
     eventually("only the daemon is left", || inspect(&link, "x").processes.len() == 1);
     let states = "sleep 0.1; cat /proc/[0-9]*/stat | cut -d' ' -f3 | grep -c Z";
     eventually("none is a zombie", || exec(&link, "nobody", "x", states).stdout == "0\n");
-    assert_eq!(inspect(&link, "x").processes, sleeping(98711));
+    assert_eq!(inspect(&link, "x").processes, sleeping(98742));
     remove(&link, "x").unwrap();
-    assert!(sleeping(98711).is_empty());
+    assert!(sleeping(98742).is_empty());
 }
 
 #[test]
