@@ -63,6 +63,7 @@ struct Launch {
     program: Program,
     steps: Vec<Step>,
     confined: Option<Confined>,
+    surroundings: Surroundings,
     end: End,
 }
 
@@ -228,9 +229,11 @@ fn prepare(
     end: End,
 ) -> Result<Launch, Failure> {
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
+    let surroundings = request.surroundings;
     if let Some(spec) = &request.run {
         let (program, steps) = run::prepare(request, spec, account, accounts)?;
-        return Ok(Launch { user, program, steps, confined: None, end: End::Program });
+        let end = End::Program;
+        return Ok(Launch { user, program, steps, confined: None, surroundings, end });
     }
     let runtime_dir = format!("/run/user/{}", account.credentials.uid);
     let login = Login {
@@ -253,7 +256,7 @@ fn prepare(
         _ => plan(Wanted { enter, create, limits }, caller, start, accounts),
     };
     let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
-    Ok(Launch { user, program, steps, confined: None, end })
+    Ok(Launch { user, program, steps, confined: None, surroundings, end })
 }
 
 /// A relative directory is one below the home, or below where the agent is.
@@ -301,6 +304,9 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
             failed(FailedStep::Launch, "cannot set up the streams", &e)
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
+            if launch.surroundings == Surroundings::Login {
+                sys::drop_oom_protection();
+            }
             let cgroup = launch.confined.as_ref().map(|confined| confined.cgroup().path());
             let reports = ReportTo::Agent(reports.as_fd());
             let mut kernel = Kernel::new(&launch.program, reports, cgroup);

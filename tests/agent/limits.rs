@@ -40,3 +40,16 @@ fn limits_hold_or_are_refused_with_the_reason() {
     assert_eq!(failure.step, FailedStep::Limits);
     assert!(failure.message.starts_with("limits need control groups of version 2"), "{failure:?}");
 }
+
+#[test]
+fn programs_do_not_share_the_agents_protection_when_memory_runs_out() {
+    needs_root!();
+    let agent = Agent::start_alone("echo -500 > /proc/self/oom_score_adj || :");
+    let done = agent.attach().exec(&["cat", "/proc/self/oom_score_adj"]);
+    let own = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", agent.pid())).unwrap();
+    if own.trim() != "-500" {
+        eprintln!("SKIPPED: this host protects nobody (CAP_SYS_RESOURCE is missing)");
+        return;
+    }
+    assert_eq!(done.stdout.trim(), "0", "{done:?}");
+}

@@ -28,6 +28,17 @@ use nix::unistd;
 use super::steps::WriteError;
 use crate::namespace::plan::Credentials;
 
+/// Makes this process as likely as any other to be killed when the machine is
+/// out of memory: only the agent itself is protected (`OOMScoreAdjust=` of its
+/// unit), and its copies inherit that.
+pub fn drop_oom_protection() {
+    let path = "/proc/self/oom_score_adj";
+    if fs::read_to_string(path).is_ok_and(|score| score.starts_with('-')) {
+        // Everybody may give protection up.
+        let _ = write_file(path, "0");
+    }
+}
+
 /// How many threads this process has (proc(5)).
 pub fn threads() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/task")?.count())
