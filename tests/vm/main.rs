@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bounds;
 mod cloud;
 mod commands;
 mod conformance;
@@ -51,6 +52,8 @@ fn the_life_of_a_machine() {
     machine.tell("plans and kinds", commands::plans_and_kinds);
     machine.tell("as util-linux does it", conformance::util_linux);
     machine.tell("programs on a root of their own", run::story);
+    machine.tell("limits", bounds::limits);
+    machine.tell("networks of their own", bounds::network);
     machine.tell("signals", commands::signals);
     machine.tell("ssh", commands::ssh);
     machine.tell("terminal", terminal::size_and_resize);

@@ -1,0 +1,78 @@
+//! What a command may use of the machine: its limits and its network.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+
+use crate::machine::Machine;
+
+const GROUPS: &str = "ls -d /sys/fs/cgroup/nsvm/*/ 2>/dev/null";
+
+fn unshare(machine: &Machine, options: &str, script: &str) -> crate::common::Ran {
+    let options = options.split(' ').chain(["sh", "-c", script]);
+    machine.run(["unshare"].into_iter().chain(options))
+}
+
+pub fn limits(machine: &Machine) {
+    let script = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); \
+                  cat cpu.max memory.max memory.swap.max pids.max; id -un";
+    unshare(machine, "--cpus 0.5 --memory 256M --pids-limit 64", script)
+        .exits(0)
+        .prints("50000 100000\n268435456\n268435456\n64\ncore\n");
+    let weight = "grep -h default /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)/io.weight";
+    unshare(machine, "--io-weight 50", weight).exits(0).prints("default 50\n");
+    let killed = "was ended by the kernel: out of its 32 MiB of memory (OOM)";
+    unshare(machine, "--memory 32M", "exec tail /dev/zero")
+        .exits(137)
+        .complains(&[&format!("unshare: the program {killed}")]);
+    unshare(machine, "-r -p --fork --memory 32M", "exec tail /dev/zero").exits(137);
+    // A process of it alone: the program's own end stays.
+    unshare(machine, "--memory 32M", "tail /dev/zero; exit 3")
+        .exits(3)
+        .complains(&[&format!("a process of the program {killed}")]);
+    unshare(machine, "--pids-limit 3", "sleep 9 & sleep 9 & sleep 9 & wait")
+        .exits(2)
+        .complains(&["Cannot fork"]);
+    // What is left behind keeps its limits, and the group goes with it.
+    unshare(machine, "--memory 64M", "setsid sleep 2 >&- 2>&- <&- &").exits(0);
+    let gone = format!("until [ -z \"$({GROUPS})\" ]; do sleep 0.1; done");
+    machine.says(["timeout", "60", "sh", "-c", &gone]);
+}
+
+pub fn network(machine: &Machine) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    // QEMU's user network has this host at 10.0.2.2.
+    let fetch = format!(
+        "timeout 60 bash -c 'cat < /dev/tcp/10.0.2.2/{}'",
+        server.local_addr().unwrap().port()
+    );
+    thread::spawn(move || {
+        for client in server.incoming() {
+            // A client that has gone is told by its own test.
+            let _ = client.and_then(|mut client| client.write_all(b"the host says hello\n"));
+        }
+    });
+    let devices = "ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' \\n'; echo";
+    for options in ["--user-name root --net --network nat", "--map-root-user --network nat"] {
+        let ran = unshare(machine, options, &format!("{devices}; {fetch}")).exits(0);
+        assert_eq!(ran.stdout(), "loeth0\nthe host says hello\n", "{options}");
+    }
+    unshare(machine, "--user-name root --network none", devices).exits(0).prints("lo\n");
+    let alone = format!("{fetch} 2>&1");
+    let ran = unshare(machine, "--user-name root --network none", &alone).exits(1);
+    assert!(ran.stdout().contains("unreachable"), "{}", ran.stdout());
+    unshare(machine, "--network host", &fetch).exits(0).prints("the host says hello\n");
+    // No service of the machine: sshd would answer at once.
+    let ssh = "timeout 3 bash -c ': < /dev/tcp/10.0.2.15/22'";
+    unshare(machine, "--network host", ssh).exits(0);
+    unshare(machine, "-r --network nat", ssh).exits(124);
+    // A named one keeps its network, and takes it along.
+    machine.run(["ns", "create", "linked", "--network", "nat"]).exits(0);
+    machine
+        .run(["ns", "exec", "linked", "sh", "-c", &fetch])
+        .exits(0)
+        .prints("the host says hello\n");
+    machine.run(["ns", "rm", "linked"]).exits(0);
+    let gone = "while ip -o link | grep -q nsvm; do sleep 0.1; done";
+    machine.says(["timeout", "60", "sh", "-c", gone]);
+}
