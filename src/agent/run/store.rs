@@ -23,9 +23,10 @@ use crate::protocol::request::ROOT_TRAILER;
 /// Begins the name of a directory that is being filled.
 const UNFINISHED: &str = ".new-";
 
-/// What is left free of the file system, in hundredths: a guest whose disk is
-/// full cannot even log that.
-const RESERVE: u64 = 5;
+/// What is left free of the file system, in bytes, and on small ones in
+/// hundredths: a guest whose disk is full cannot even log that.
+const RESERVE: u64 = 1 << 30;
+const SMALL_RESERVE: u64 = 5;
 
 /// Where a root file system is, whether or not it has come.
 pub fn path(digest: &Digest) -> PathBuf {
@@ -115,7 +116,8 @@ fn remove_unfinished() {
 /// Makes `dir` the root of this process and unpacks into it.
 fn fill(dir: &File) -> io::Result<()> {
     let space = fstatvfs(dir)?;
-    let free = space.f_bavail.saturating_sub(space.f_blocks / 100 * RESERVE);
+    let kept = (space.f_blocks / 100 * SMALL_RESERVE).min(RESERVE / space.f_frsize.max(1));
+    let free = space.f_bavail.saturating_sub(kept);
     let input = File::from(rustix::stdio::stdin().as_fd().try_clone_to_owned()?);
     let mut stream = Stream::new(input, free.saturating_mul(space.f_frsize));
     nix::unistd::fchdir(dir)?;
