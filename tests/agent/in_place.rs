@@ -177,12 +177,14 @@ fn namespaces_are_entered_and_listed_as_by_util_linux() {
 
 #[test]
 fn a_user_with_nothing_else_is_in_its_own_list() {
+    /// Not the stranger, who runs other tests at the same time.
+    const LONER: &str = "61236";
     needs_root!();
     let public = Public::new();
     let options = "lsns -l -o TYPE,NPROCS,USER,COMMAND -t uts";
     let ours: Vec<String> = public.agent().into_iter().chain(words(options)).collect();
     let [ours, theirs] = [ours, words(options)]
-        .map(|all: Vec<String>| Seen::from(as_user(STRANGER, &all).output().unwrap()));
+        .map(|all: Vec<String>| Seen::from(as_user(LONER, &all).output().unwrap()));
     assert_eq!(ours, theirs);
     assert_eq!(ours.stdout.lines().count(), 2, "{ours:?}");
 }
