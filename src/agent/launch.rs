@@ -80,34 +80,42 @@ enum End {
     Root(Digest),
 }
 
-/// Starts the program of `request`.
-pub fn launch(request: &ExecRequest) -> Result<Child, Failure> {
-    start(request, End::Program)
+/// Starts the program of `request`, in this control group or in one of its own
+/// if it has limits.
+pub fn launch(request: &ExecRequest, confined: Option<Confined>) -> Result<Child, Failure> {
+    start(request, End::Program, confined)
 }
 
 /// Starts a process that tells what its user may see of the namespaces here, a
 /// [`crate::namespace::listing::Snapshot`] as `MessagePack` on its stdout.
 pub fn list(request: ListRequest) -> Result<Child, Failure> {
     let ListRequest { user, command } = request;
-    start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing(command))
+    start(&ExecRequest { user, ..ExecRequest::default() }, End::Listing(command), None)
 }
 
 /// Starts the process that will hold the namespaces of `request` under `name`,
 /// see [`named::holder`].
-pub fn hold(request: &ExecRequest, name: &Name) -> Result<Child, Failure> {
-    start(request, End::Holder(name.clone()))
+pub fn hold(
+    request: &ExecRequest,
+    name: &Name,
+    confined: Option<Confined>,
+) -> Result<Child, Failure> {
+    start(request, End::Holder(name.clone()), confined)
 }
 
 /// Starts a process that unpacks a root file system from its stdin.
 pub fn take_root(digest: Digest) -> Result<Child, Failure> {
     run::only_root()?;
-    start(&ExecRequest::default(), End::Root(digest))
+    start(&ExecRequest::default(), End::Root(digest), None)
 }
 
-fn start(request: &ExecRequest, end: End) -> Result<Child, Failure> {
+fn start(request: &ExecRequest, end: End, confined: Option<Confined>) -> Result<Child, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let confined = confine(&request.limits)?;
+    let confined = match confined {
+        None => confine(&request.limits)?,
+        joined => joined,
+    };
     let launch = Launch { confined, ..prepare(request, &account, &accounts, end)? };
     let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
     let (streams, ends) =
@@ -252,7 +260,7 @@ fn prepare(
     let ExecRequest { namespaces: create, limits, .. } = request;
     let (caller, enter) = (&account.credentials, request.enter.as_deref());
     let steps = match end {
-        End::Holder(_) => holding(create, caller, accounts),
+        End::Holder(_) => holding(create, limits, caller, accounts),
         _ => plan(Wanted { enter, create, limits }, caller, start, accounts),
     };
     let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
@@ -304,7 +312,9 @@ fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
             failed(FailedStep::Launch, "cannot set up the streams", &e)
         } else {
             let subject = Subject { user: &launch.user, program: &launch.program.name };
-            if launch.surroundings == Surroundings::Login {
+            // A holder that is killed for the memory of others ends them all.
+            let holds = matches!(launch.end, End::Holder(_));
+            if launch.surroundings == Surroundings::Login && !holds {
                 sys::drop_oom_protection();
             }
             let cgroup = launch.confined.as_ref().map(|confined| confined.cgroup().path());

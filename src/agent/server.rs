@@ -37,17 +37,19 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;
         one_thread()?;
-        look_after_groups();
-        accept(listener, Rc::new(Service::of_system(state))).await
+        let service = Service::of_system(state);
+        look_after_groups(&service);
+        accept(listener, Rc::new(service)).await
     })
 }
 
-/// Removes the control groups of commands that an earlier agent ran, as soon
-/// as nothing is in them.
-fn look_after_groups() {
+/// Removes the control groups of commands that an earlier agent ran, and of
+/// named namespaces that are gone, as soon as nothing is in them.
+fn look_after_groups(service: &Service) {
     // Without them there are none either.
     let Ok(cgroups) = Cgroups::of_system() else { return };
-    for group in cgroups.left_over() {
+    let commands = cgroups.left_over();
+    for group in commands.into_iter().chain(service.named.left_over(&cgroups)) {
         spawn_local(async move {
             if let Err(e) = group.remove_when_empty().await {
                 eprintln!("nsvm-agent: cannot remove {}: {e}", group.path().display());

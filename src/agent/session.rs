@@ -58,13 +58,13 @@ async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<(Chil
     let last = match first_request(channel, &mut decoder).await? {
         Ok(Request::Info) => FromAgent::Info(service.about.info()),
         Ok(Request::Explain(request)) => {
-            match service.named.resolve(*request).and_then(|r| launch::explain(&r)) {
+            match service.named.resolve(*request).and_then(|(r, _)| launch::explain(&r)) {
                 Ok(plan) => FromAgent::Plan(plan),
                 Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
             }
         }
         Ok(Request::Exec(request)) => {
-            match service.named.resolve(*request).and_then(|r| launch(&r)) {
+            match service.named.resolve(*request).and_then(|(r, group)| launch(&r, group)) {
                 Ok(mut child) => {
                     let left = relay::run(channel, decoder, &mut child).await;
                     return Ok(Some((child, left)));

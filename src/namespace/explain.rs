@@ -36,7 +36,7 @@ fn shown(path: &[u8]) -> String {
 
 fn what(step: &Step, program: &str) -> String {
     match step {
-        Step::Confine(_) => "join a new control group, with its limits".to_owned(),
+        Step::Confine(_) => "join a control group with these limits".to_owned(),
         Step::BecomeUser(who) => {
             let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
             let (uid, gid, groups) = (who.uid, who.gid, groups.join(","));

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
+use super::limits::{CPU_PERIOD, Limits};
 use super::spec::NamespaceSpec;
 
 /// As long as a label of a host name and one more: names become file names.
@@ -43,6 +44,9 @@ pub struct NamedSpec {
     pub name: Name,
     #[serde(default)]
     pub namespaces: NamespaceSpec,
+    /// Of all programs in it and its holder, together.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// Whether a program can be run in it.
@@ -73,6 +77,9 @@ pub struct Named {
     pub kinds: Vec<Kind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// What it may use; none: all that the machine has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<NamedLimits>,
     /// Their numbers, as lsns(8) shows them; empty once it is gone.
     #[serde(default)]
     pub namespaces: BTreeMap<String, u64>,
@@ -82,6 +89,37 @@ pub struct Named {
     /// The other processes in it, likewise.
     #[serde(default)]
     pub processes: Vec<u32>,
+}
+
+/// Its limits; absent ones do not limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NamedLimits {
+    /// Processors, in billionths of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_cpus: Option<u64>,
+    /// Bytes, and as many of swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_limit: Option<u64>,
+    /// Share of a disk beside others, 1 to 10000; theirs is 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u16>,
+}
+
+impl NamedLimits {
+    /// None where nothing is limited.
+    pub fn of(limits: &Limits) -> Option<Self> {
+        let nano = |quota: u64| quota.saturating_mul(1_000_000_000 / CPU_PERIOD);
+        (!limits.are_none()).then(|| Self {
+            nano_cpus: limits.cpu_quota.map(nano),
+            memory: limits.memory,
+            pids_limit: limits.pids,
+            io_weight: limits.io_weight,
+        })
+    }
 }
 
 impl Name {
@@ -157,6 +195,14 @@ mod tests {
     fn the_wire_refuses_what_is_no_name() {
         let bytes = rmp_serde::to_vec("../../etc/passwd").unwrap();
         assert!(rmp_serde::from_slice::<Name>(&bytes).is_err());
+    }
+
+    #[test]
+    fn limits_are_told_in_podmans_words_and_none_not_at_all() {
+        assert_eq!(NamedLimits::of(&Limits::NONE), None);
+        let some = Limits { cpu_quota: Some(50_000), pids: Some(20), ..Limits::NONE };
+        let json = serde_json::to_string(&NamedLimits::of(&some)).unwrap();
+        assert_eq!(json, r#"{"NanoCpus":500000000,"PidsLimit":20}"#);
     }
 
     #[test]

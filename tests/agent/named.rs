@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use nsvm::namespace::kind::{Kind, Kinds};
+use nsvm::namespace::limits::Limits;
 use nsvm::namespace::named::{Name, Named, NamedSpec, State};
 use nsvm::namespace::spec::{MapRange, MapTarget, NamespaceSpec};
 use nsvm::protocol::outcome::{Failure, Outcome};
@@ -36,7 +37,7 @@ fn of(kinds: Kinds) -> NamespaceSpec {
 }
 
 fn create(link: &Link, user: &str, text: &str, spec: NamespaceSpec) -> Result<Named, Failure> {
-    let spec = NamedSpec { name: name(text), namespaces: spec };
+    let spec = NamedSpec { name: name(text), namespaces: spec, limits: Limits::NONE };
     let made = link.named_as(user, NamedVerb::Create(Box::new(spec)))?;
     assert_eq!(made.len(), 1);
     Ok(made.into_iter().next().unwrap())

@@ -39,6 +39,34 @@ pub fn limits(machine: &Machine) {
     machine.says(["timeout", "60", "sh", "-c", &gone]);
 }
 
+/// Of all programs in a named namespace together.
+pub fn named(machine: &Machine) {
+    let bounds = ["--memory", "32M", "--pids-limit", "20"];
+    machine.run(["ns", "create", "small", "--net", "-r"].into_iter().chain(bounds)).exits(0);
+    let exec = |script| machine.run(["ns", "exec", "small", "sh", "-c", script]);
+    let script = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); pwd; cat memory.max pids.max";
+    let seen = exec(script).exits(0).stdout();
+    assert!(seen.starts_with("/sys/fs/cgroup/nsvm/ns-small-"), "{seen}");
+    assert!(seen.ends_with("\n33554432\n20\n"), "{seen}");
+    let many = "for i in $(seq 30); do sleep 1000 >&- 2>&- <&- & done";
+    exec(many).exits(2).complains(&["Cannot fork"]);
+    let told: serde_json::Value =
+        serde_json::from_str(&machine.run(["ns", "inspect", "small"]).exits(0).stdout()).unwrap();
+    let limits = serde_json::json!({ "Memory": 32 << 20, "PidsLimit": 20 });
+    assert_eq!(told[0]["Limits"], limits);
+    machine.run(["ns", "rm", "--force", "small"]).exits(0);
+
+    // The next one under that name starts with nothing in it.
+    machine.run(["ns", "create", "small", "--net", "-r"].into_iter().chain(bounds)).exits(0);
+    let oom = "a process of the program was ended by the kernel: out of its 32 MiB of memory (OOM)";
+    exec("tail /dev/zero; exit 3").exits(3).complains(&[oom]);
+    let after = exec("true").exits(0);
+    assert!(!after.stderr().contains("OOM"), "of another program: {}", after.stderr());
+    machine.run(["ns", "rm", "small"]).exits(0);
+    machine.run(["ns", "create", "tiny", "--user", "--memory", "4096"]).exits(125);
+    machine.says(["sh", "-c", &format!("test -z \"$({GROUPS})\"")]);
+}
+
 pub fn network(machine: &Machine) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     // QEMU's user network has this host at 10.0.2.2.

@@ -53,6 +53,7 @@ fn the_life_of_a_machine() {
     machine.tell("as util-linux does it", conformance::util_linux);
     machine.tell("programs on a root of their own", run::story);
     machine.tell("limits", bounds::limits);
+    machine.tell("limits of a named namespace", bounds::named);
     machine.tell("networks of their own", bounds::network);
     machine.tell("signals", commands::signals);
     machine.tell("ssh", commands::ssh);

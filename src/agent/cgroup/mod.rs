@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+pub use name::of_named as named;
+
 use super::failure::{refused, text};
 use super::sys;
 use crate::namespace::limits::Limits;
@@ -71,11 +73,15 @@ pub struct Cgroup {
     path: PathBuf,
 }
 
-/// A group for one command, that goes with it.
+/// The group of one command.
 #[derive(Debug)]
 pub struct Confined {
     cgroup: Cgroup,
     limits: Limits,
+    /// What had been killed in it before the command.
+    killed_before: u64,
+    /// Others are in it too: it does not go with the command.
+    shared: bool,
 }
 
 impl Cgroups {
@@ -103,7 +109,6 @@ impl Cgroups {
     }
 
     /// The group of this name, which may not be there.
-    #[allow(dead_code)] // for what outlives its command: named namespaces
     pub fn named(&self, name: &str) -> Cgroup {
         Cgroup { path: self.mount.join(OURS).join(name) }
     }
@@ -116,14 +121,23 @@ impl Cgroups {
             let _ = group.remove();
         }
         let cgroup = self.create(&name::next(), limits)?;
-        Ok(Confined { cgroup, limits: *limits })
+        Ok(Confined { cgroup, limits: *limits, killed_before: 0, shared: false })
     }
 
     /// The groups of commands whose agent has ended.
     pub fn left_over(&self) -> Vec<Cgroup> {
+        self.found(name::is_left)
+    }
+
+    /// The groups of named namespaces, but for those of these names.
+    pub fn named_but(&self, living: &[String]) -> Vec<Cgroup> {
+        self.found(|name| name::is_named(name) && !living.iter().any(|other| other == name))
+    }
+
+    fn found(&self, wanted: impl Fn(&str) -> bool) -> Vec<Cgroup> {
         let found = fs::read_dir(self.mount.join(OURS)).into_iter().flatten().flatten();
-        let left = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(name::is_left);
-        found.filter(left).map(|entry| Cgroup { path: entry.path() }).collect()
+        let wanted = |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(&wanted);
+        found.filter(wanted).map(|entry| Cgroup { path: entry.path() }).collect()
     }
 }
 
@@ -132,20 +146,23 @@ impl Cgroup {
         &self.path
     }
 
-    #[allow(dead_code)]
-    pub fn exists(&self) -> bool {
+    fn exists(&self) -> bool {
         self.path.is_dir()
+    }
+
+    /// For a command that joins it, and others may be in.
+    pub fn shared(self, limits: &Limits) -> Confined {
+        Confined { killed_before: self.oom_kills(), limits: *limits, shared: true, cgroup: self }
     }
 
     /// How many processes have been killed because the group was out of
     /// memory.
-    pub fn oom_kills(&self) -> u64 {
+    fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
         events::value(&text, "oom_kill").unwrap_or(0)
     }
 
     /// Kills all that is in it, below it too.
-    #[allow(dead_code)]
     pub fn kill(&self) -> io::Result<()> {
         match setup::put(&self.path.join("cgroup.kill"), "1") {
             // Before Linux 5.14. What is frozen makes no new processes.
@@ -178,26 +195,31 @@ impl Confined {
         &self.cgroup
     }
 
-    /// The limit in bytes that made the kernel kill something, if it has.
+    /// The limit in bytes that made the kernel kill something since the
+    /// command was started, if it has.
     pub fn out_of_memory(&self) -> Option<u64> {
-        self.limits.memory.filter(|_| self.cgroup.oom_kills() > 0)
+        self.limits.memory.filter(|_| self.cgroup.oom_kills() > self.killed_before)
     }
 
     /// Removes the group once nothing is in it any more: what a command left
     /// behind keeps its limits.
     pub async fn clear_away(self) -> io::Result<()> {
+        if self.shared {
+            return Ok(());
+        }
         self.cgroup.remove_when_empty().await
     }
 }
 
 impl Drop for Confined {
     fn drop(&mut self) {
-        // With something in it, it is left for the next agent.
-        let _ = self.cgroup.remove();
+        if !self.shared {
+            // With something in it, it is left for the next agent.
+            let _ = self.cgroup.remove();
+        }
     }
 }
 
-#[allow(dead_code)]
 fn kill_each(dir: &Path) -> io::Result<()> {
     for pid in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
         let _ = pid.parse().map(|pid| sys::signal_process(pid, crate::protocol::signal::KILL));

@@ -1,10 +1,11 @@
-//! Names of the groups of single commands. They tell which agent made them,
-//! so that the next one knows what nobody looks after any more.
+//! Names of groups. Those of single commands tell which agent made them, so
+//! that the next one knows what nobody looks after any more.
 
 use std::cell::Cell;
 use std::fs;
 
 const PREFIX: &str = "run-";
+const NAMED: &str = "ns-";
 
 /// A name that nobody has had.
 pub fn next() -> String {
@@ -17,6 +18,16 @@ pub fn next() -> String {
 /// Whether it is the name of a group whose maker has ended.
 pub fn is_left(name: &str) -> bool {
     maker(name).is_some_and(|(pid, start)| started(pid) != Some(start))
+}
+
+/// That of a named namespace made at `created`, in seconds since 1970.
+pub fn of_named(name: &str, created: i64) -> String {
+    format!("{NAMED}{name}-{created}")
+}
+
+/// Whether it is the name of some named namespace's group.
+pub fn is_named(name: &str) -> bool {
+    name.starts_with(NAMED)
 }
 
 /// Process number and start time.
@@ -48,5 +59,7 @@ mod tests {
         for others in ["ns-web", "run-", "run-x-1-0", "init.scope"] {
             assert!(!is_left(others), "{others}");
         }
+        assert!(is_named(&of_named("web", 7)) && !is_left(&of_named("run-4194305-1", 0)));
+        assert!(!is_named(&one));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 
 use super::record::{Record, Standing};
-use super::{NamedNamespaces, belongs_to, caller, may, members, refusal};
+use super::{NamedNamespaces, belongs_to, caller, group, may, members, refusal};
 use crate::agent::failure::{failed, refused};
 use crate::agent::launch::{self, Child, Streams};
 use crate::agent::process::Process;
@@ -24,6 +24,9 @@ use crate::protocol::signal;
 /// runs of newuidmap(1), on a guest that may be translated and busy.
 const READY: Duration = Duration::from_secs(60);
 
+/// How long a group may take to get empty once all in it are killed.
+const GONE: Duration = Duration::from_secs(10);
+
 /// How much of what a failed helper program says is told.
 const LONGEST_COMPLAINT: u64 = 1000;
 
@@ -36,19 +39,32 @@ pub async fn create(
     let caller = caller(user.clone())?;
     let request = request(user, &spec)?;
     let reserved = reserve(all, &caller, &spec)?;
-    match start(&reserved, &request).await {
-        Ok((made, go)) => {
-            let kept = all.records.replace(&made).and_then(|()| Ok(rustix::io::write(&go, b"!")?));
-            let what = || format!("cannot write the record of namespace \"{}\"", made.spec.name);
-            kept.map_err(|e| failed(FailedStep::Namespaces, what(), &e)).map(|_| made)
-        }
-        Err(failure) => Err(failure),
+    let made = make(all, &reserved, &request).await;
+    if made.is_err() {
+        undo(all, &reserved).await;
     }
-    .inspect_err(|_| {
-        if let Err(e) = all.records.remove(&reserved) {
-            eprintln!("nsvm-agent: cannot remove a record: {e}");
-        }
-    })
+    made
+}
+
+async fn make(
+    all: &NamedNamespaces,
+    reserved: &Record,
+    request: &ExecRequest,
+) -> Result<Record, Failure> {
+    let (made, go) = start(reserved, request).await?;
+    let kept = all.records.replace(&made).and_then(|()| Ok(rustix::io::write(&go, b"!")?));
+    let what = || format!("cannot write the record of namespace \"{}\"", made.spec.name);
+    kept.map_err(|e| failed(FailedStep::Namespaces, what(), &e)).map(|_| made)
+}
+
+/// The first error is the one to tell.
+async fn undo(all: &NamedNamespaces, reserved: &Record) {
+    if let Err(failure) = group::end(reserved, GONE).await {
+        eprintln!("nsvm-agent: {}", failure.message);
+    }
+    if let Err(e) = all.records.remove(reserved) {
+        eprintln!("nsvm-agent: cannot remove a record: {e}");
+    }
 }
 
 /// The steps of making it.
@@ -68,7 +84,8 @@ fn request(user: Option<UserSpec>, spec: &NamedSpec) -> Result<ExecRequest, Fail
             return Err(refusal("a host name needs a UTS namespace".to_owned()));
         }
     }
-    Ok(ExecRequest { user, namespaces: wanted.clone(), ..ExecRequest::default() })
+    let (namespaces, limits) = (wanted.clone(), spec.limits);
+    Ok(ExecRequest { user, namespaces, limits, ..ExecRequest::default() })
 }
 
 /// Takes the name, also from one that is gone. No other request of this agent
@@ -120,7 +137,8 @@ fn exists(spec: &NamedSpec) -> Failure {
 /// ends as soon as this is closed.
 async fn start(reserved: &Record, request: &ExecRequest) -> Result<(Record, OwnedFd), Failure> {
     let what = "cannot make the namespaces";
-    let mut child = launch::hold(request, &reserved.spec.name)?;
+    let group = group::make(reserved)?;
+    let mut child = launch::hold(request, &reserved.spec.name, group)?;
     let Some(Streams::Pipes { stdin, stderr, .. }) = child.streams.take() else {
         return Err(refused(FailedStep::Launch, what));
     };
@@ -163,6 +181,10 @@ async fn ready(child: &Child) -> io::Result<Result<u32, Failure>> {
     let reports = Reports::read(&bytes[..]);
     Ok(match (reports.failure, reports.forked, outcome) {
         (Some(failure), ..) => Err(failure),
+        (None, _, Outcome::OutOfMemory { .. }) => {
+            let text = "--memory is too little for the process that holds the namespaces";
+            Err(refused(FailedStep::Limits, text))
+        }
         (None, Some(pid), Outcome::Exited(0)) => Ok(pid),
         (None, _, outcome) => {
             Err(refused(FailedStep::Launch, format!("the holder's parent ended with {outcome:?}")))

@@ -4,7 +4,8 @@
 use std::fs;
 
 use super::record::{Record, Standing};
-use super::{NamedNamespaces, caller, refusal, view};
+use super::{NamedNamespaces, caller, group, refusal, view};
+use crate::agent::cgroup::Confined;
 use crate::agent::process::Process;
 use crate::namespace::enter::{EnterSpec, Id};
 use crate::namespace::kind::{Kind, Kinds};
@@ -13,14 +14,16 @@ use crate::namespace::spec::NamespaceSpec;
 use crate::protocol::outcome::Failure;
 use crate::protocol::request::{ExecRequest, UserSpec};
 
-/// `request`, to be run in the namespace of this name.
+/// `request`, to be run in the namespace of this name, and the control group
+/// that it is to join.
 pub fn enter(
     all: &NamedNamespaces,
     name: &Name,
     request: ExecRequest,
-) -> Result<ExecRequest, Failure> {
-    if request.enter.is_some() || request.namespaces != NamespaceSpec::default() {
-        let text = "a program in a named namespace enters and makes no others";
+) -> Result<(ExecRequest, Option<Confined>), Failure> {
+    let makes = request.namespaces != NamespaceSpec::default();
+    if request.enter.is_some() || makes || !request.limits.are_none() {
+        let text = "a program in a named namespace enters and makes no others, and has its limits";
         return Err(refusal(text.to_owned()));
     }
     let record = all.get(name, &caller(request.user.clone())?)?;
@@ -34,7 +37,9 @@ pub fn enter(
     };
     let owner = UserSpec { user: record.uid.to_string(), group: Some(record.gid.to_string()) };
     let enter = Some(Box::new(target(&record, holder)));
-    Ok(ExecRequest { user: Some(owner), enter, inside: None, ..request })
+    let limits = record.spec.limits;
+    let request = ExecRequest { user: Some(owner), enter, inside: None, limits, ..request };
+    Ok((request, group::join(&record)?))
 }
 
 /// The holder's namespaces. In a user namespace the program is root where root

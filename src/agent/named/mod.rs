@@ -1,9 +1,9 @@
 //! Named namespaces of this system: making, telling, entering, removing.
 //!
 //! ```text
-//! create: record (reserves the name) -> plan -> holder -> record -> "go" to the holder
-//! exec:   record -> the plan of nsenter(1) with the holder as target
-//! remove: SIGTERM, SIGKILL to all inside -> holder -> record
+//! create: record (reserves the name) -> group -> plan -> holder -> record -> "go" to the holder
+//! exec:   record -> group -> the plan of nsenter(1) with the holder as target
+//! remove: SIGTERM, SIGKILL to all inside -> holder -> group -> record
 //! ```
 //!
 //! Everything is in the records and in the kernel, nothing in the agent: the
@@ -12,6 +12,7 @@
 
 mod create;
 mod enter;
+mod group;
 pub mod holder;
 mod members;
 mod record;
@@ -21,6 +22,7 @@ mod view;
 use std::path::Path;
 
 use super::accounts::Accounts;
+use super::cgroup::{Cgroup, Cgroups, Confined};
 use super::failure::{failed, refused};
 use super::launch;
 use crate::namespace::named::{Name, Named};
@@ -69,12 +71,21 @@ impl NamedNamespaces {
         }
     }
 
-    /// The request with its named namespace as what nsenter(1) enters.
-    pub fn resolve(&self, request: ExecRequest) -> Result<ExecRequest, Failure> {
+    /// The request with its named namespace as what nsenter(1) enters, and the
+    /// control group to join.
+    pub fn resolve(
+        &self,
+        request: ExecRequest,
+    ) -> Result<(ExecRequest, Option<Confined>), Failure> {
         match request.inside.clone() {
-            None => Ok(request),
+            None => Ok((request, None)),
             Some(name) => enter::enter(self, &name, request),
         }
+    }
+
+    /// The control groups of those that are no more; processes may be in them.
+    pub fn left_over(&self, cgroups: &Cgroups) -> Vec<Cgroup> {
+        group::left_over(self, cgroups)
     }
 
     /// Those of `caller`; root's are everyone's.

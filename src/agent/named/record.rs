@@ -148,13 +148,18 @@ fn is_same(one: &Record, other: &Record) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::namespace::limits::Limits;
     use crate::namespace::spec::NamespaceSpec;
 
     pub fn record(name: &str) -> Record {
         Record {
-            spec: NamedSpec { name: name.parse().unwrap(), namespaces: NamespaceSpec::default() },
+            spec: NamedSpec {
+                name: name.parse().unwrap(),
+                namespaces: NamespaceSpec::default(),
+                limits: Limits::NONE,
+            },
             uid: 1000,
             gid: 1000,
             created: 7,

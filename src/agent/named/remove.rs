@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::members::{self, Pins};
 use super::record::{Record, Standing};
-use super::{NamedNamespaces, refusal};
+use super::{NamedNamespaces, group, refusal};
 use crate::agent::failure::failed;
 use crate::agent::process::Process;
 use crate::namespace::named::Name;
@@ -47,6 +47,7 @@ pub async fn remove(
         Standing::Running(holder) => end_all(&record, holder, force).await?,
         Standing::OtherBoot | Standing::Unfinished | Standing::Ended => {}
     }
+    group::end(&record, KILLED).await?;
     or(all.records.remove(&record))
 }
 

@@ -4,7 +4,7 @@ use super::NamedNamespaces;
 use super::members;
 use super::record::{Record, Standing};
 use crate::agent::accounts::Accounts;
-use crate::namespace::named::{Name, Named, State};
+use crate::namespace::named::{Name, Named, NamedLimits, State};
 
 /// The record and what has become of it.
 pub fn tell(all: &NamedNamespaces, record: &Record) -> Named {
@@ -19,6 +19,7 @@ pub fn tell(all: &NamedNamespaces, record: &Record) -> Named {
         uid: record.uid,
         kinds: record.namespaces.keys().copied().collect(),
         hostname: record.spec.namespaces.hostname.clone(),
+        limits: NamedLimits::of(&record.spec.limits),
         ..nothing(record.spec.name.clone())
     };
     if let Standing::Running(holder) = standing {
@@ -50,6 +51,7 @@ fn nothing(name: Name) -> Named {
         uid: 0,
         kinds: Vec::new(),
         hostname: None,
+        limits: None,
         namespaces: std::collections::BTreeMap::new(),
         pid: None,
         processes: Vec::new(),

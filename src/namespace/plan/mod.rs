@@ -95,11 +95,12 @@ pub fn confinement(limits: &Limits) -> Option<Step> {
 /// is a child whose parent has left: nobody here has to wait for it.
 pub fn holding(
     create: &NamespaceSpec,
+    limits: &Limits,
     caller: &Credentials,
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
     let alone = NamespaceSpec { fork: true, kill_child: None, ..create.clone() };
-    let wanted = Wanted { enter: None, create: &alone, limits: &Limits::NONE };
+    let wanted = Wanted { enter: None, create: &alone, limits };
     // A directory of the user's would be busy for as long.
     let mut steps = plan(wanted, caller, StartDirectory::Asked(b"/".to_vec()), directory)?;
     for step in &mut steps {

@@ -10,7 +10,7 @@ use crate::namespace::explain::render;
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::named::{HostnameError, Name, NamedSpec, hostname};
 use crate::namespace::spec::{MapTarget, NamespaceSpec};
-use crate::options::{CreateOptions, KindFlags, OptionError};
+use crate::options::{CreateOptions, KindFlags, LimitOptions, OptionError};
 use crate::protocol::request::{Bytes, NamedVerb};
 
 /// Make namespaces under a name
@@ -32,6 +32,8 @@ pub struct CreateArgs {
     /// The host name inside (implies --uts)
     #[arg(long, value_name = "NAME", value_parser = hostname_option)]
     hostname: Option<String>,
+    #[command(flatten)]
+    limits: LimitOptions,
     /// Say step by step what would happen, and make nothing
     #[arg(long, help_heading = "Machine")]
     explain: bool,
@@ -47,7 +49,11 @@ fn hostname_option(text: &str) -> Result<String, HostnameError> {
 }
 
 pub fn run(target: &Target, args: &CreateArgs) -> anyhow::Result<u8> {
-    let spec = Box::new(NamedSpec { name: args.name.clone(), namespaces: args.spec()? });
+    let spec = Box::new(NamedSpec {
+        name: args.name.clone(),
+        namespaces: args.spec()?,
+        limits: args.limits.resolve()?,
+    });
     if args.explain {
         return explain(target, args, spec);
     }

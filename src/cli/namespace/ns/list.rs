@@ -64,6 +64,7 @@ mod tests {
             uid: 1000,
             kinds: vec![Kind::Net, Kind::Pid],
             hostname: None,
+            limits: None,
             namespaces: [].into(),
             pid: Some(7),
             processes: vec![8, 9],

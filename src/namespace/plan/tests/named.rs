@@ -11,10 +11,12 @@ fn a_holder_is_a_child_that_nobody_waits_for() {
         kill_child: Some(9),
         ..NamespaceSpec::default()
     };
-    let steps = holding(&spec, &caller(), &Files).unwrap();
+    let limits = Limits { memory: Some(32 << 20), ..Limits::NONE };
+    let steps = holding(&spec, &limits, &caller(), &Files).unwrap();
     assert_eq!(
         steps,
         [
+            Step::Confine(limits),
             Step::BecomeUser(caller()),
             Step::EnterDirectory(StartDirectory::Asked(b"/".to_vec())),
             Step::Unshare(spec.kinds),
