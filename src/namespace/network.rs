@@ -17,6 +17,30 @@ pub enum Network {
     Nat,
 }
 
+/// Which network a program of `nsvm run` has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Mode {
+    /// A new one with nothing but loopback.
+    #[default]
+    None,
+    /// The machine's own.
+    Host,
+    /// A new one, and a way out through the machine.
+    Nat,
+}
+
+impl Mode {
+    /// The mode that is called so in options.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "none" => Some(Self::None),
+            "host" => Some(Self::Host),
+            "nat" => Some(Self::Nat),
+            _ => None,
+        }
+    }
+}
+
 /// What the devices outside are called, before their number. The firewall
 /// knows them by it.
 pub const DEVICE: &str = "nsvm";

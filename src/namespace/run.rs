@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf as Bytes;
 
+use super::network::Mode;
+
 /// A program on a root file system of its own. The default is the guest's own
 /// root, with changes that are thrown away.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -13,8 +15,7 @@ pub struct RunSpec {
     /// Keeps what the program changes, for the next run of this name.
     pub name: Option<String>,
     pub hostname: Option<String>,
-    /// Leaves the guest's network as it is instead of a new one.
-    pub host_network: bool,
+    pub network: Mode,
     /// All capabilities of the user namespace, and nothing of /proc hidden.
     pub privileged: bool,
     /// Changes fail instead of being kept or thrown away.

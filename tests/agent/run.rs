@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use nsvm::namespace::network::{Mode, has_reachable_server};
 use nsvm::namespace::run::{RootFs, RunSpec};
 use nsvm::protocol::message::FromHost;
 use nsvm::protocol::outcome::Outcome;
@@ -103,6 +104,34 @@ fn the_guests_processes_mounts_and_network_are_out_of_sight() {
     // The agent is in sight of nobody in there.
     let gone = run(&link, RunSpec::default(), &format!("kill -0 {}", agent.pid()));
     assert_ne!(gone.outcome, Outcome::Exited(0), "{gone:?}");
+}
+
+#[test]
+fn a_way_out_comes_with_name_servers() {
+    needs_root!();
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let texts: Vec<_> = files.into_iter().filter_map(|f| std::fs::read_to_string(f).ok()).collect();
+    let Some(servers) = texts.iter().find(|text| has_reachable_server(text)) else {
+        eprintln!("SKIPPED: this machine has no name servers; tests/vm has the same");
+        return;
+    };
+    let agent = Agent::start_alone("");
+    let link = agent.attach();
+    let before = remains(&agent);
+    let named = Named::new("nat");
+    let nat = RunSpec { network: Mode::Nat, ..named.spec() };
+    let text = says(&link, nat.clone(), "ls /sys/class/net; cat /etc/resolv.conf");
+    assert_eq!(text, format!("eth0\nlo\n{servers}"));
+    // A link that leads nowhere yet, and no such file.
+    for other in ["ln -s ../../../run/a/b/servers /etc/resolv.conf", ":"] {
+        says(&link, named.spec(), &format!("rm -f /etc/resolv.conf; {other}"));
+        let script = "cat /etc/resolv.conf; stat -Lc %u /etc/resolv.conf; echo >/etc/resolv.conf";
+        assert_eq!(says(&link, nat.clone(), script), format!("{servers}0\n"), "{other}");
+        let fixed = RunSpec { read_only: true, ..nat.clone() };
+        let script = "cat /etc/resolv.conf; ! echo >/etc/resolv.conf";
+        assert_eq!(says(&link, fixed, script), *servers, "{other}");
+    }
+    eventually("nothing remains", || remains(&agent) == before);
 }
 
 #[test]

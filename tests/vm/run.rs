@@ -1,5 +1,9 @@
 //! `nsvm run` in a machine.
 
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+
 use crate::machine::Machine;
 
 const OS_RELEASE: &str = "PRETTY_NAME=\"Another Linux 7\"\n";
@@ -15,7 +19,7 @@ fn remains(machine: &Machine) -> String {
 /// own: another system.
 fn another_system(machine: &Machine) -> std::path::PathBuf {
     let script = "set -e; d=$(mktemp -d); cd \"$d\"; mkdir bin etc; cp /bin/busybox bin/; \
-                  for n in sh cat ps hostname ls readlink; do ln -s busybox bin/$n; done; \
+                  for n in sh cat ps hostname ls readlink nc; do ln -s busybox bin/$n; done; \
                   printf '%s' \"$0\" >etc/os-release; tar -cz .; rm -r \"$d\"";
     let tar = machine.run(["exec", "sh", "-c", script, OS_RELEASE]).exits(0);
     let path = machine.home.path().join("another.tar.gz");
@@ -45,7 +49,47 @@ pub fn story(machine: &Machine) {
     machine.run(["run", "--name", "kept", "sh", "-c", "echo 1 >/kept"]).exits(0);
     machine.run(["run", "--name", "kept", "cat", "/kept"]).exits(0).prints("1\n");
     machine.run(["exec", "--user-name", "root", "rm", "-r", "/var/lib/nsvm/named/kept"]).exits(0);
+    way_out(machine, tar);
     machine.run(["run", "sh", "-c", "exit 7"]).exits(7);
     machine.run(["run", "no-such-program"]).exits(127);
     assert_eq!(remains(machine), before);
+}
+
+/// Through the machine to this host, and back comes what it says.
+fn way_out(machine: &Machine, tar: &str) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in server.incoming() {
+            // A client that has gone is told by its own test.
+            let _ = client.and_then(|mut client| client.write_all(b"the host says hello\n"));
+        }
+    });
+    // What the guest itself asks, or what the stub asks for it.
+    let servers = "grep -h ^nameserver /run/systemd/resolve/resolv.conf /etc/resolv.conf \
+                   2>/dev/null | grep -v ' 127' | sort -u";
+    let servers = machine.says(["sh", "-c", servers]);
+    let inside = "grep -h ^nameserver /etc/resolv.conf | sort -u";
+    // QEMU's user network has this host at 10.0.2.2.
+    let fetch = format!("timeout 60 bash -c 'cat < /dev/tcp/10.0.2.2/{port}'");
+    let script = format!("ls /sys/class/net; {fetch}; {inside}");
+    for options in ["--network=nat", "--network=nat --read-only"] {
+        let line = ["run"].into_iter().chain(options.split(' ')).chain(["sh", "-c", &script]);
+        let seen = machine.run(line).exits(0);
+        assert_eq!(
+            seen.stdout(),
+            format!("eth0\nlo\nthe host says hello\n{servers}\n"),
+            "{options}"
+        );
+    }
+    // A root that has no such file gets one.
+    let script = format!("nc 10.0.2.2 {port} </dev/null; cat /etc/resolv.conf");
+    let line = ["run", "--rootfs", tar, "--network", "nat", "sh", "-c", &script];
+    let seen = machine.run(line).exits(0).stdout();
+    assert!(seen.starts_with("the host says hello\n"), "{seen}");
+    for server in servers.lines() {
+        assert!(seen.contains(server), "{seen}");
+    }
+    let gone = "while ip -o link | grep -q nsvm; do sleep 0.1; done";
+    machine.says(["timeout", "60", "sh", "-c", gone]);
 }

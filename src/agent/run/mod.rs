@@ -27,9 +27,9 @@ pub fn prepare(
 ) -> Result<(Program, Vec<Step>), Failure> {
     only_root()?;
     let ground = ground::find(request, spec, account)?;
-    let mut steps = plan::run::plan(spec, &account.credentials, &ground, accounts)
+    let caller = &account.credentials;
+    let steps = plan::run::plan(spec, &request.limits, caller, &ground, accounts)
         .map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
-    steps.splice(..0, plan::confinement(&request.limits));
     let variables = variables(request);
     let program = Program::new(&request.argv, &variables)
         .map_err(|_| refused(FailedStep::Request, "an argument or variable holds a NUL byte"))?;

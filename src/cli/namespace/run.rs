@@ -8,8 +8,9 @@ use super::environment::EnvironmentArgs;
 use super::identity::IdentityArgs;
 use super::{Host, UsageError, bytes};
 use crate::app::terminal::TtyChoice;
+use crate::namespace::network::Mode;
 use crate::namespace::run::{RootFs, RunSpec, is_name};
-use crate::options::LimitOptions;
+use crate::options::{LimitOptions, OptionError};
 use crate::protocol::request::ExecRequest;
 
 /// Run a program on a root file system of its own
@@ -46,8 +47,9 @@ pub struct RunArgs {
     /// Start in this directory inside
     #[arg(short, long, value_name = "DIR", default_value = "/")]
     pub workdir: OsString,
-    /// The network: none (only lo) or host (the machine's)
-    #[arg(long, value_name = "MODE", default_value = "none")]
+    /// The network: none (only lo), host (the machine's), or nat (a way out
+    /// through the machine)
+    #[arg(long, value_name = "none|host|nat", default_value = "none")]
     pub network: String,
     /// Let no file of the root be changed
     #[arg(long)]
@@ -93,11 +95,8 @@ impl RunArgs {
             root: self.root()?,
             name: self.name.clone(),
             hostname: self.hostname.clone(),
-            host_network: match self.network.as_str() {
-                "none" => false,
-                "host" => true,
-                other => return Err(UsageError::Network(other.to_owned())),
-            },
+            network: Mode::named(&self.network)
+                .ok_or_else(|| OptionError::Network(self.network.clone()))?,
             privileged: self.privileged,
             read_only: self.read_only,
         })
@@ -164,7 +163,9 @@ mod tests {
         assert_eq!(spec("true"), RunSpec::default());
         let spec = spec("--name web --hostname h --network host --privileged --read-only true");
         assert_eq!(spec.name.as_deref(), Some("web"));
-        assert!(spec.host_network && spec.privileged && spec.read_only);
+        assert_eq!(spec.network, Mode::Host);
+        assert!(spec.privileged && spec.read_only);
+        assert_eq!(self::spec("--network nat sh").network, Mode::Nat);
         let dir = RootFs::Directory(b"/srv/x".to_vec().into());
         assert_eq!(self::spec("--rootfs guest:/srv/x sh").root, dir);
     }
@@ -180,7 +181,7 @@ mod tests {
     fn refusals_name_what_was_typed() {
         for (line, text) in [
             ("--name a/b x", "invalid name 'a/b'"),
-            ("--network bridge x", "unknown network 'bridge'"),
+            ("--network bridge x", "invalid --network \"bridge\": it must be none, host or nat"),
             ("--rootfs guest:x x", "'guest:x'"),
         ] {
             let error = resolve(line).unwrap_err().to_string();

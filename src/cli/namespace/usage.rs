@@ -17,8 +17,6 @@ pub enum UsageError {
     EnvFile { path: String, source: std::io::Error },
     #[error("invalid name '{0}': it must be letters, digits, '-', '_' and '.'")]
     RunName(String),
-    #[error("unknown network '{0}': it is none or host")]
-    Network(String),
     #[error("invalid directory 'guest:{0}': it must begin with guest:/")]
     RootFs(String),
     #[error(transparent)]

@@ -16,6 +16,9 @@ pub fn what(step: &Step) -> Option<String> {
         Step::MakeDevices => "make null, zero, full, random, urandom and tty in /dev".to_owned(),
         Step::MountTerminals { .. } => "mount a devpts of its own on /dev/pts".to_owned(),
         Step::ShowTerminal => "show the program's terminal as /dev/console".to_owned(),
+        Step::ProvideNameServers(servers) => {
+            format!("show a copy of {} as /etc/resolv.conf", shown(&servers.of))
+        }
         Step::RootReadOnly => "make the root read-only".to_owned(),
         Step::EnterUserNamespace => "enter that user namespace".to_owned(),
         Step::RaiseLoopback => "bring the loopback interface up".to_owned(),
@@ -40,6 +43,7 @@ pub fn details(step: &Step) -> Vec<String> {
         }
         Step::AddLayer(_) => "an overlay: the files below are never written",
         Step::MountSystem(System::Proc) => "shows the processes of the PID namespace",
+        Step::ProvideNameServers(_) => "name servers that answer in the program's network",
         Step::PivotRoot => "mounts and files of the other side are out of reach",
         Step::MakeUserNamespace { .. } => {
             "user: user and group ids, capabilities, user_namespaces(7)"

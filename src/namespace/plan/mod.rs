@@ -9,9 +9,10 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use create::RESOLV_CONF;
 pub use step::{
-    Binds, Changes, Clock, Credentials, Fresh, Handle, IdMaps, Layer, Parent, StartDirectory, Step,
-    System,
+    Binds, Changes, Clock, Credentials, Fresh, Handle, IdMaps, Layer, NameServers, Parent,
+    StartDirectory, Step, System,
 };
 
 use super::enter::EnterSpec;
@@ -87,7 +88,7 @@ pub fn plan(
 }
 
 /// Comes early, because it takes root, and so that nothing escapes it.
-pub fn confinement(limits: &Limits) -> Option<Step> {
+fn confinement(limits: &Limits) -> Option<Step> {
     (!limits.are_none()).then_some(Step::Confine(*limits))
 }
 

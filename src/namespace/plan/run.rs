@@ -3,15 +3,21 @@
 //! the others, and inside them what shows them (proc, sysfs).
 //!
 //! ```text
-//! agent's rights: user namespace made, private mounts, layers, /dev
-//! its own:        enter it, unshare, fork, hostname, proc, sysfs, pivot_root
+//! agent's rights: connector started, user namespace made, private mounts,
+//!                 layers, /dev, /etc/resolv.conf
+//! its own:        enter it, unshare, be connected, fork, hostname, proc,
+//!                 sysfs, pivot_root
 //! ```
 
 use super::step::{Fresh, Layer, Step, System};
-use super::{Credentials, Directory, IdMaps, Ids, Parent, Refusal};
+use super::{
+    Credentials, Directory, IdMaps, Ids, NameServers, Parent, RESOLV_CONF, Refusal, confinement,
+};
 use crate::namespace::enter::Id;
 use crate::namespace::idmap::{self, Block, IdRange};
 use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::limits::Limits;
+use crate::namespace::network::Mode;
 use crate::namespace::run::RunSpec;
 use crate::namespace::spec::Propagation;
 
@@ -47,25 +53,34 @@ const HIDDEN: [&str; 10] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// The steps for a program that `caller` runs.
+/// The steps for a program that `caller` runs within `limits`.
 pub fn plan(
     spec: &RunSpec,
+    limits: &Limits,
     caller: &Credentials,
     ground: &Ground,
     directory: &dyn Directory,
 ) -> Result<Vec<Step>, Refusal> {
     let maps = maps(caller, directory)?;
+    let mapped = caller.uid != 0;
+    let is_nat = spec.network == Mode::Nat;
     let mut steps = Vec::new();
+    // The connector is not the program's, so not limited; nor is it to hold
+    // what later steps open.
+    steps.extend(is_nat.then_some(Step::StartConnector));
+    steps.extend(confinement(limits));
     steps.extend(ground.lock.clone().map(Step::Lock));
     steps.push(Step::MakeUserNamespace { owner: caller.clone(), maps: maps.clone() });
-    prepared(spec, ground, &maps, caller.uid != 0, &mut steps);
+    prepared(spec, ground, Owners { maps: &maps, mapped }, directory, &mut steps);
     steps.push(Step::EnterUserNamespace);
     steps.push(Step::Unshare(kinds(spec)));
+    // Before the fork: only this process's number is known to the connector.
+    steps.extend(is_nat.then_some(Step::FinishConnector));
     steps.push(Step::Fork(Parent::default()));
     let root = Some(Id::Number(0));
     steps.push(Step::TakeIdentity { uid: root, gid: root });
     steps.push(Step::SetHostname(ground.hostname.clone()));
-    steps.extend((!spec.host_network).then_some(Step::RaiseLoopback));
+    steps.extend((spec.network == Mode::None).then_some(Step::RaiseLoopback));
     inside(spec, &mut steps);
     steps.push(Step::ChangeDirectory(ground.directory.clone()));
     if !spec.privileged {
@@ -79,7 +94,8 @@ pub fn plan(
 /// All but those of the user namespace, which is entered, and of the network
 /// where that is the guest's.
 fn kinds(spec: &RunSpec) -> Kinds {
-    let wanted = |kind: &Kind| *kind != Kind::User && (*kind != Kind::Net || !spec.host_network);
+    let own_net = spec.network != Mode::Host;
+    let wanted = |kind: &Kind| *kind != Kind::User && (*kind != Kind::Net || own_net);
     Kind::ALL.into_iter().filter(wanted).collect()
 }
 
@@ -107,8 +123,31 @@ fn outer(ranges: &[IdRange], inner: u32) -> u32 {
     ranges.iter().find(within).map_or(0, |range| range.outer + (inner - range.inner))
 }
 
+/// Where the name servers are that answer inside: loopback has none.
+fn name_servers(network: Mode, directory: &dyn Directory) -> Option<Vec<u8>> {
+    match network {
+        Mode::None => None,
+        Mode::Host => Some(RESOLV_CONF.to_vec()),
+        Mode::Nat => directory.name_servers().or_else(|| Some(RESOLV_CONF.to_vec())),
+    }
+}
+
+/// Whose the files inside are.
+#[derive(Clone, Copy)]
+struct Owners<'a> {
+    maps: &'a IdMaps,
+    /// Whether those of the guest are shown as the maps say.
+    mapped: bool,
+}
+
 /// What is put together with the agent's rights.
-fn prepared(spec: &RunSpec, ground: &Ground, maps: &IdMaps, mapped: bool, steps: &mut Vec<Step>) {
+fn prepared(
+    spec: &RunSpec,
+    ground: &Ground,
+    Owners { maps, mapped }: Owners<'_>,
+    directory: &dyn Directory,
+    steps: &mut Vec<Step>,
+) {
     let owner = (outer(&maps.users, 0), outer(&maps.groups, 0));
     steps.push(Step::Unshare(Kinds::NONE.with(Kind::Mount)));
     steps.push(Step::Propagate(Propagation::Private));
@@ -123,6 +162,10 @@ fn prepared(spec: &RunSpec, ground: &Ground, maps: &IdMaps, mapped: bool, steps:
     let tty = outer(&maps.groups, 5);
     steps.push(Step::MountTerminals { group: if tty == 0 { owner.1 } else { tty } });
     steps.extend(ground.has_terminal.then_some(Step::ShowTerminal));
+    // After /run, where the file often is a link to.
+    let provided = |of| NameServers { of, owner, read_only: spec.read_only };
+    let servers = name_servers(spec.network, directory).map(provided);
+    steps.extend(servers.map(Step::ProvideNameServers));
     steps.extend(spec.read_only.then_some(Step::RootReadOnly));
 }
 
@@ -132,7 +175,7 @@ fn inside(spec: &RunSpec, steps: &mut Vec<Step>) {
     steps.push(Step::TakeStage);
     steps.push(Step::MountSystem(System::Proc));
     // A new sysfs belongs to a new network namespace.
-    let sys = if spec.host_network { System::HostSysfs } else { System::Sysfs };
+    let sys = if spec.network == Mode::Host { System::HostSysfs } else { System::Sysfs };
     steps.extend([sys, System::Cgroup, System::Mqueue].map(Step::MountSystem));
     if !spec.privileged {
         let bytes = |path: &&str| path.as_bytes().to_vec();
@@ -146,6 +189,8 @@ fn inside(spec: &RunSpec, steps: &mut Vec<Step>) {
 mod tests {
     use super::*;
     use crate::namespace::plan::Changes;
+
+    const LIMITS: Limits = Limits { pids: Some(9), ..Limits::NONE };
 
     struct Users;
 
@@ -167,7 +212,7 @@ mod tests {
         }
 
         fn name_servers(&self) -> Option<Vec<u8>> {
-            None
+            Some(b"/run/upstream".to_vec())
         }
     }
 
@@ -185,7 +230,8 @@ mod tests {
             directory: b"/".to_vec(),
             lock: None,
         };
-        plan(spec, &Credentials { uid, gid: uid, groups: vec![] }, &ground, &Users).unwrap()
+        let caller = Credentials { uid, gid: uid, groups: vec![] };
+        plan(spec, &LIMITS, &caller, &ground, &Users).unwrap()
     }
 
     fn at(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
@@ -222,8 +268,49 @@ mod tests {
             steps.iter().find_map(find).unwrap()
         };
         assert_eq!(unshared(RunSpec::default()).iter().count(), 7);
-        let host = RunSpec { host_network: true, ..RunSpec::default() };
-        assert!(!unshared(host).contains(Kind::Net));
+        assert!(unshared(with(Mode::Nat)).contains(Kind::Net));
+        assert!(!unshared(with(Mode::Host)).contains(Kind::Net));
+    }
+
+    fn with(network: Mode) -> RunSpec {
+        RunSpec { network, ..RunSpec::default() }
+    }
+
+    #[test]
+    fn the_connector_is_outside_of_everything_and_knows_the_parent() {
+        let steps = steps(&with(Mode::Nat), 1000);
+        assert_eq!(steps[..2], [Step::StartConnector, Step::Confine(LIMITS)]);
+        let made = at(&steps, |s| matches!(s, Step::Unshare(kinds) if kinds.contains(Kind::Net)));
+        assert_eq!(steps[made + 1], Step::FinishConnector);
+        assert!(matches!(steps[made + 2], Step::Fork(_)));
+        assert!(!steps.contains(&Step::RaiseLoopback));
+        for other in [Mode::None, Mode::Host] {
+            let steps = self::steps(&with(other), 1000);
+            assert_eq!(steps[0], Step::Confine(LIMITS));
+            assert!(!steps.contains(&Step::FinishConnector));
+            assert_eq!(steps.contains(&Step::RaiseLoopback), other == Mode::None);
+        }
+    }
+
+    #[test]
+    fn name_servers_are_those_that_answer_inside() {
+        let servers = |spec: &RunSpec| {
+            let find = |s: &Step| match s {
+                Step::ProvideNameServers(servers) => Some(servers.clone()),
+                _ => None,
+            };
+            steps(spec, 1000).iter().find_map(find)
+        };
+        assert_eq!(servers(&with(Mode::None)), None);
+        assert_eq!(servers(&with(Mode::Host)).unwrap().of, b"/etc/resolv.conf");
+        let nat = servers(&RunSpec { read_only: true, ..with(Mode::Nat) }).unwrap();
+        assert_eq!((&nat.of[..], nat.owner), (&b"/run/upstream"[..], (1000, 1000)));
+        assert!(nat.read_only);
+        let steps = steps(&RunSpec { read_only: true, ..with(Mode::Nat) }, 1000);
+        let run = at(&steps, |s| matches!(s, Step::MountFresh(fresh) if fresh.at == b"/run"));
+        let provided = at(&steps, |s| matches!(s, Step::ProvideNameServers(_)));
+        let fixed = at(&steps, |s| *s == Step::RootReadOnly);
+        assert!(run < provided && provided < fixed);
     }
 
     #[test]

@@ -139,6 +139,7 @@ pub enum Step {
     },
     /// Show the program's own terminal as `/dev/console`.
     ShowTerminal,
+    ProvideNameServers(NameServers),
     RootReadOnly,
     EnterUserNamespace,
     RaiseLoopback,
@@ -174,6 +175,16 @@ pub enum Changes {
     Forgotten,
     /// Into this directory of the guest.
     Kept(Vec<u8>),
+}
+
+/// A copy of a file of the guest that becomes `/etc/resolv.conf` inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameServers {
+    /// A guest may have none, and so has the program then.
+    pub of: Vec<u8>,
+    /// User and group outside.
+    pub owner: (u32, u32),
+    pub read_only: bool,
 }
 
 /// An empty file system in memory.

@@ -9,6 +9,7 @@ mod inside;
 mod layers;
 mod limits;
 mod mounts;
+mod name_servers;
 mod user_namespace;
 
 use std::fs::File;
@@ -58,6 +59,9 @@ impl Build for Kernel<'_> {
                 ("mount a devpts on /dev/pts".to_owned(), mounts::terminals(*group))
             }
             Step::ShowTerminal => ("show the terminal".to_owned(), mounts::terminal()),
+            Step::ProvideNameServers(servers) => {
+                (text("show the name servers of", &servers.of), name_servers::provide(servers))
+            }
             Step::RootReadOnly => ("make the root read-only".to_owned(), mounts::root_read_only()),
             Step::EnterUserNamespace => {
                 ("enter the user namespace".to_owned(), enter(staging.user_namespace.take()))
