@@ -4,8 +4,8 @@ use std::ffi::OsString;
 
 use super::environment::EnvironmentArgs;
 use super::identity::IdentityArgs;
+use super::tty::TtyArgs;
 use super::{Host, UsageError, bytes};
-use crate::app::terminal::TtyChoice;
 use crate::protocol::request::ExecRequest;
 
 /// Run a program in the machine, without new namespaces
@@ -19,12 +19,8 @@ use crate::protocol::request::ExecRequest;
     args_override_self = true
 )]
 pub struct ExecArgs {
-    /// Force a terminal, even when output does not go to one
-    #[arg(short = 't', long, overrides_with = "no_tty")]
-    pub tty: bool,
-    /// Never use a terminal
-    #[arg(short = 'T', long, overrides_with = "tty")]
-    pub no_tty: bool,
+    #[command(flatten)]
+    tty: TtyArgs,
     /// Start in this directory of the machine [default: the user's home]
     #[arg(short = 'w', long, value_name = "DIR")]
     pub workdir: Option<OsString>,
@@ -45,17 +41,9 @@ impl ExecArgs {
             env: self.environment.resolve(host)?,
             cwd: self.workdir.as_deref().map(bytes),
             user: self.identity.resolve()?,
-            tty: (host.terminal)(self.tty_choice())?,
+            tty: (host.terminal)(self.tty.choice())?,
             ..ExecRequest::default()
         })
-    }
-
-    const fn tty_choice(&self) -> TtyChoice {
-        match (self.tty, self.no_tty) {
-            (true, _) => TtyChoice::Force,
-            (_, true) => TtyChoice::Never,
-            _ => TtyChoice::Auto,
-        }
     }
 }
 
@@ -64,6 +52,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::app::terminal::TtyChoice;
     use crate::protocol::request::{Size, Terminal};
 
     #[derive(Debug, Parser)]

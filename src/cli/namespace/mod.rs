@@ -9,6 +9,7 @@ pub mod lsns;
 pub mod ns;
 pub mod nsenter;
 pub mod run;
+mod tty;
 pub mod unshare;
 pub mod usage;
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::environment::EnvironmentArgs;
 use super::identity::IdentityArgs;
+use super::tty::TtyArgs;
 use super::{Host, UsageError, bytes};
-use crate::app::terminal::TtyChoice;
 use crate::namespace::network::Mode;
 use crate::namespace::run::{RootFs, RunSpec, is_name};
 use crate::options::{LimitOptions, OptionError};
@@ -35,12 +35,8 @@ pub struct RunArgs {
     /// Keep standard input open, which is always so
     #[arg(short, long)]
     pub interactive: bool,
-    /// Force a terminal, even when output does not go to one
-    #[arg(short, long, overrides_with = "no_tty")]
-    pub tty: bool,
-    /// Never use a terminal
-    #[arg(short = 'T', long, overrides_with = "tty")]
-    pub no_tty: bool,
+    #[command(flatten)]
+    tty: TtyArgs,
     /// The name of the system inside [default: NAME, or nsvm]
     #[arg(long, value_name = "NAME", value_parser = crate::namespace::named::hostname)]
     pub hostname: Option<String>,
@@ -79,7 +75,7 @@ impl RunArgs {
             env: self.environment.resolve(host)?,
             cwd: Some(bytes(&self.workdir)),
             user: self.identity.resolve()?,
-            tty: (host.terminal)(self.tty_choice())?,
+            tty: (host.terminal)(self.tty.choice())?,
             limits: self.limits.resolve()?,
             run: Some(Box::new(self.spec()?)),
             ..ExecRequest::default()
@@ -119,14 +115,6 @@ impl RunArgs {
     pub fn on_host(&self) -> Option<&Path> {
         let path = self.rootfs.as_deref().filter(|_| self.in_guest().is_none())?;
         Some(Path::new(path))
-    }
-
-    const fn tty_choice(&self) -> TtyChoice {
-        match (self.tty, self.no_tty) {
-            (true, _) => TtyChoice::Force,
-            (_, true) => TtyChoice::Never,
-            _ => TtyChoice::Auto,
-        }
     }
 }
 
