@@ -344,7 +344,11 @@ fn what_cannot_be_made_leaves_nothing() {
     let mut both = inside("root", "x", "true");
     both.namespaces = article();
     let done = link.output(both, b"");
-    assert_eq!(refusal(&done), "a program in a named namespace enters and makes no others");
+    let text = "a program in a named namespace enters and makes no others, and has its limits";
+    assert_eq!(refusal(&done), text);
+    let mut limited = inside("root", "x", "true");
+    limited.limits = Limits { pids: Some(1), ..Limits::NONE };
+    assert_eq!(refusal(&link.output(limited, b"")), text);
 }
 
 #[test]
