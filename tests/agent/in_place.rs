@@ -137,6 +137,20 @@ impl Drop for Apart {
     }
 }
 
+fn lists(public: &Public, user: &str, line: &str) -> Seen {
+    let all: Vec<String> = public.agent().into_iter().chain(words(line)).collect();
+    Seen::from(as_user(user, &all).output().unwrap())
+}
+
+/// lsns(8) before 2.41 ends without a word when a process of anybody's goes
+/// while it looks (util-linux issue 2799), as the other tests' do all the time.
+fn theirs_lists(user: &str, line: &str) -> Seen {
+    let look = || Seen::from(as_user(user, &words(line)).output().unwrap());
+    let disturbed =
+        |seen: &Seen| seen.code == Some(1) && seen.stdout.is_empty() && seen.complaint.is_empty();
+    (0..50).map(|_| look()).find(|seen| !disturbed(seen)).expect("a look without a word each time")
+}
+
 #[test]
 fn namespaces_are_entered_and_listed_as_by_util_linux() {
     needs_root!();
@@ -164,10 +178,7 @@ fn namespaces_are_entered_and_listed_as_by_util_linux() {
         "-J -r",
     ] {
         let line = format!("lsns {}", line.replace('@', &pid.to_string()));
-        let ours: Vec<String> = public.agent().into_iter().chain(words(&line)).collect();
-        let theirs: Vec<String> = words(&line);
-        let [ours, theirs] =
-            [ours, theirs].map(|all| Seen::from(as_user("0", &all).output().unwrap()));
+        let (ours, theirs) = (lists(&public, "0", &line), theirs_lists("0", &line));
         if ours != theirs {
             different.push(format!("{line}\n ours {ours:?}\ntheirs {theirs:?}"));
         }
@@ -182,10 +193,8 @@ fn a_user_with_nothing_else_is_in_its_own_list() {
     needs_root!();
     let public = Public::new();
     let options = "lsns -l -o TYPE,NPROCS,USER,COMMAND -t uts";
-    let ours: Vec<String> = public.agent().into_iter().chain(words(options)).collect();
-    let [ours, theirs] = [ours, words(options)]
-        .map(|all: Vec<String>| Seen::from(as_user(LONER, &all).output().unwrap()));
-    assert_eq!(ours, theirs);
+    let ours = lists(&public, LONER, options);
+    assert_eq!(ours, theirs_lists(LONER, options));
     assert_eq!(ours.stdout.lines().count(), 2, "{ours:?}");
 }
 
