@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use nsvm::app::listing;
 use nsvm::namespace::kind::{Kind, Kinds};
 use nsvm::namespace::listing::{Art, Choice, Column, Format, Snapshot, Style, Tree, render, rows};
 use nsvm::protocol::request::ListRequest;
 
-use crate::client::{Agent, Link, eventually, within_deadline};
+use crate::client::{Agent, Link, within_deadline};
+use crate::host::{Apart, lsns};
 use crate::needs_root;
 
 fn request(user: &str) -> ListRequest {
@@ -23,31 +24,8 @@ fn listed(link: &Link, user: &str) -> Snapshot {
     within_deadline(move || listing::ask(connection, request)).unwrap().unwrap()
 }
 
-/// A process in namespaces of its own, ended with its user.
-struct Apart(Child);
-
-impl Apart {
-    fn start() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--net", "--uts", "--ipc", "sleep", "600"]).stdin(Stdio::null());
-        let apart = Self(command.spawn().unwrap());
-        let own = std::fs::read_link("/proc/self/ns/ipc").unwrap();
-        let its = format!("/proc/{}/ns/ipc", apart.0.id());
-        eventually("it is apart", || std::fs::read_link(&its).is_ok_and(|link| link != own));
-        apart
-    }
-
-    fn number(&self, kind: Kind) -> u64 {
-        let path = format!("/proc/{}/ns/{}", self.0.id(), kind.proc_name());
-        std::fs::metadata(path).unwrap().ino()
-    }
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn number(of: &Apart, kind: Kind) -> u64 {
+    std::fs::metadata(of.link(kind)).unwrap().ino()
 }
 
 fn table(snapshot: &Snapshot, task: u32, tree: Tree) -> String {
@@ -69,11 +47,11 @@ fn table(snapshot: &Snapshot, task: u32, tree: Tree) -> String {
 }
 
 /// What lsns prints of one process: other tests' processes come and go.
-fn theirs(task: u32) -> Option<String> {
+fn theirs(task: u32) -> String {
     let columns = "NS,TYPE,PATH,PID,PPID,UID,USER,COMMAND";
     let mut command = Command::new("lsns");
     command.args(["-l", "-o", columns, "-p", &task.to_string()]).env("LC_ALL", "C.UTF-8");
-    Some(String::from_utf8(command.output().ok()?.stdout).unwrap())
+    String::from_utf8(lsns(command).stdout).unwrap()
 }
 
 #[test]
@@ -83,24 +61,24 @@ fn root_sees_what_lsns_sees() {
     let agent = Agent::start();
     let link = agent.attach();
     let snapshot = listed(&link, "root");
-    let process = snapshot.processes.iter().find(|p| p.pid == apart.0.id()).unwrap();
+    let process = snapshot.processes.iter().find(|p| p.pid == apart.id()).unwrap();
     assert_eq!((process.command.as_str(), process.uid), ("sleep 600", 0));
     assert_eq!((process.user.as_str(), process.ppid), ("root", std::process::id()));
     for kind in Kind::ALL {
-        assert!(process.namespaces.contains(&apart.number(kind)), "{kind:?}");
+        assert!(process.namespaces.contains(&number(&apart, kind)), "{kind:?}");
     }
-    let net = snapshot.namespaces.iter().find(|n| n.id == apart.number(Kind::Net)).unwrap();
+    let net = snapshot.namespaces.iter().find(|n| n.id == number(&apart, Kind::Net)).unwrap();
     assert_eq!((net.kind, net.net_id), (Kind::Net, Some(-1)));
-    assert_eq!(net.owner, apart.number(Kind::User));
+    assert_eq!(net.owner, number(&apart, Kind::User));
     let ids: BTreeMap<u64, usize> =
         snapshot.namespaces.iter().fold(BTreeMap::new(), |mut all, n| {
             *all.entry(n.id).or_default() += 1;
             all
         });
     assert!(ids.values().all(|count| *count == 1), "{ids:?}");
-    let theirs = theirs(apart.0.id()).unwrap();
+    let theirs = theirs(apart.id());
     assert_eq!(theirs.lines().count(), 9, "{theirs}");
-    assert_eq!(table(&snapshot, apart.0.id(), Tree::None), theirs);
+    assert_eq!(table(&snapshot, apart.id(), Tree::None), theirs);
 }
 
 #[test]
@@ -110,15 +88,18 @@ fn others_see_only_their_own() {
     let agent = Agent::start();
     let link = agent.attach();
     let snapshot = listed(&link, "nobody");
-    let process = snapshot.processes.iter().find(|p| p.pid == apart.0.id()).unwrap();
+    let process = snapshot.processes.iter().find(|p| p.pid == apart.id()).unwrap();
     assert_eq!((process.namespaces.len(), process.command.as_str()), (0, "sleep 600"));
     // Not even an own process is missing, as in lsns(8).
-    let own: Vec<_> = snapshot.processes.iter().filter(|p| p.command == "lsns -x").collect();
-    assert_eq!((own.len(), own[0].user.as_str(), own[0].ppid), (1, "nobody", agent.pid()));
+    let own: Vec<_> = snapshot.processes.iter().filter(|p| p.ppid == agent.pid()).collect();
+    assert_eq!(
+        (own.len(), own[0].user.as_str(), own[0].command.as_str()),
+        (1, "nobody", "lsns -x")
+    );
     assert_eq!(own[0].namespaces.len(), Kind::ALL.len());
     let seen = snapshot.namespaces.iter().filter(|n| own[0].namespaces.contains(&n.id));
     assert_eq!(seen.count(), Kind::ALL.len());
-    let net = apart.number(Kind::Net);
+    let net = number(&apart, Kind::Net);
     assert!(snapshot.namespaces.iter().all(|namespace| namespace.id != net));
 }
 
@@ -126,8 +107,8 @@ fn others_see_only_their_own() {
 fn a_namespace_without_processes_is_found_by_who_keeps_it_open() {
     needs_root!();
     let apart = Apart::start();
-    let file = File::open(format!("/proc/{}/ns/uts", apart.0.id())).unwrap();
-    let (id, pid) = (file.metadata().unwrap().ino(), apart.0.id());
+    let file = File::open(format!("/proc/{}/ns/uts", apart.id())).unwrap();
+    let (id, pid) = (file.metadata().unwrap().ino(), apart.id());
     drop(apart);
     let agent = Agent::start();
     let link = agent.attach();
