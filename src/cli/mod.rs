@@ -12,6 +12,7 @@ pub mod report;
 pub mod run;
 pub mod supervise;
 pub mod table;
+pub mod template;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

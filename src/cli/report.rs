@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anstream::eprintln as coloured;
 
+use super::template::Failure;
 use crate::app::Refusal;
 use crate::image::ImageError;
 use crate::link::LinkError;
@@ -55,6 +56,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<SettingsError>() {
             return Some(error.hint());
+        }
+        if cause.is::<Failure>() {
+            return Some(Failure::hint());
         }
         let io = cause.downcast_ref::<io::Error>()?;
         match io.kind() {

@@ -1,21 +1,17 @@
 //! Plain aligned columns, and times for people.
 
-use clap::ValueEnum;
 use jiff::Timestamp;
+use serde::Serialize;
 
-/// How a list is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Table,
-    Json,
-}
+use super::template::{Failure, Format, Shape, Template};
 
 /// The options of every list.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ListOptions {
-    /// How to print them
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    /// How to print them: table, json, "table TEMPLATE" or TEMPLATE, a Go
+    /// template such as '{{.Name}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub format: String,
     /// Print no header
     #[arg(short, long)]
     pub noheading: bool,
@@ -24,32 +20,78 @@ pub struct ListOptions {
     pub quiet: bool,
 }
 
+/// What a template is told about a list.
+pub struct Views<'a, T> {
+    /// Its elements, as a template sees them.
+    pub of: &'a [T],
+    pub shape: Shape,
+}
+
 impl ListOptions {
-    /// Prints `all` as asked: one `word` each, JSON, or rows below `header`.
-    pub fn print<T: serde::Serialize>(
+    /// Prints `all` as asked: one `word` each, JSON, rows below `header`, or
+    /// what a template makes of `views`.
+    pub fn print<T: Serialize, V: Serialize>(
         &self,
         all: &[T],
+        views: &Views<'_, V>,
         word: fn(&T) -> String,
         header: &[&str],
         row: impl Fn(&T) -> Vec<String>,
-    ) -> serde_json::Result<()> {
+    ) -> anyhow::Result<()> {
+        let template = self.is_template().then(|| Format::parse("list", &self.format));
         if self.quiet {
             for one in all {
                 println!("{}", word(one));
             }
-        } else if self.format == Format::Json {
-            println!("{}", serde_json::to_string_pretty(all)?);
-        } else {
-            let rows: Vec<_> = all.iter().map(row).collect();
-            print!("{}", render((!self.noheading).then_some(header), &rows));
+            return Ok(());
+        }
+        match template.transpose()? {
+            Some(Format::Json) => println!("{}", serde_json::to_string_pretty(all)?),
+            Some(Format::Table(template)) => {
+                print!("{}", columns(&template, views, !self.noheading)?);
+            }
+            Some(Format::Plain(template)) => print!("{}", lines(&template, views)?),
+            None => {
+                let rows: Vec<_> = all.iter().map(row).collect();
+                print!("{}", render((!self.noheading).then_some(header), &rows));
+            }
         }
         Ok(())
     }
 
+    fn is_template(&self) -> bool {
+        self.format != "table"
+    }
+
     /// Whether people are to read it.
     pub fn is_table(&self) -> bool {
-        !self.quiet && self.format == Format::Table
+        !self.quiet && !self.is_template()
     }
+}
+
+/// What the template makes of each, every one on lines of its own.
+pub fn lines<T: Serialize>(template: &Template, views: &Views<'_, T>) -> Result<String, Failure> {
+    let mut text = String::new();
+    for one in template.render_each(views.of, views.shape)? {
+        text.push_str(&one);
+        if !one.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+/// The same laid out in columns, which tabs end.
+pub fn columns<T: Serialize>(
+    template: &Template,
+    views: &Views<'_, T>,
+    heading: bool,
+) -> Result<String, Failure> {
+    let mut text = if heading { format!("{}\n", template.heading()?) } else { String::new() };
+    text.push_str(&lines(template, views)?);
+    let row = |line: &str| line.split('\t').map(str::to_owned).collect();
+    let rows: Vec<Vec<String>> = text.lines().map(row).collect();
+    Ok(render(None, &rows))
 }
 
 /// Lays out rows under their header, columns separated by two spaces or more.

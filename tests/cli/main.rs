@@ -5,6 +5,7 @@ mod common;
 
 mod changes;
 mod failures;
+mod formats;
 mod images;
 #[cfg(target_os = "linux")]
 mod local;

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use crate::app::image::list::{ListedImage, Listing, list};
-use crate::cli::table::{ListOptions, ago};
+use crate::cli::table::{ListOptions, Views, ago};
+use crate::cli::template::Shape;
 use crate::cli::{environment, report};
 use crate::image::Unfinished;
 use crate::machine::units::human_bytes;
@@ -19,13 +20,23 @@ pub struct ListArgs {
 const HEADER: [&str; 8] =
     ["SOURCE", "RELEASE", "ARCH", "DIGEST", "SIZE", "VIRTUAL SIZE", "CREATED", "MACHINES"];
 
+/// What templates see.
+const SHAPE: Shape = Shape { name: "image.Listed", times: &[] };
+
 pub fn run(args: &ListArgs) -> anyhow::Result<u8> {
     let Listing { images, unfinished, unreadable } = list(&environment::context()?)?;
     for error in unreadable {
         report::note(&format!("Warning: {error}"));
     }
     let now = Timestamp::now();
-    args.options.print(&images, |image| image.sha256.clone(), &HEADER, |image| row(image, now))?;
+    let views = Views { of: &images, shape: SHAPE };
+    args.options.print(
+        &images,
+        &views,
+        |image| image.sha256.clone(),
+        &HEADER,
+        |image| row(image, now),
+    )?;
     if args.options.is_table() {
         unfinished.iter().for_each(mention);
     }

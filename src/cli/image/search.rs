@@ -2,7 +2,8 @@
 
 use crate::app::image::search::{FoundImage, search};
 use crate::cli::environment;
-use crate::cli::table::ListOptions;
+use crate::cli::table::{ListOptions, Views};
+use crate::cli::template::Shape;
 use crate::image::Provisioner;
 
 /// List what --image knows by name
@@ -21,9 +22,13 @@ pub struct SearchArgs {
 const HEADER: [&str; 7] =
     ["NAME", "VERSIONS", "ARCHES", "USER", "PROVISIONER", "CACHED", "SUMMARY"];
 
+/// What templates see.
+const SHAPE: Shape = Shape { name: "image.Found", times: &[] };
+
 pub fn run(args: &SearchArgs) -> anyhow::Result<u8> {
     let found = search(&environment::context()?, args.text.as_deref())?;
-    args.options.print(&found, |image| image.name.clone(), &HEADER, row)?;
+    let views = Views { of: &found, shape: SHAPE };
+    args.options.print(&found, &views, |image| image.name.clone(), &HEADER, row)?;
     Ok(0)
 }
 

@@ -1,19 +1,26 @@
 //! `nsvm machine inspect`
 
-use crate::app::inspect::inspect;
+use crate::app::inspect::{InspectInfo, inspect};
+use crate::cli::table::{Views, columns, lines};
+use crate::cli::template::{Format, Shape};
 use crate::cli::{environment, report};
 use crate::machine::name::MachineName;
 
 /// Show everything about machines, as JSON
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  nsvm machine inspect work | jq -r '.[0].State'")]
+#[command(after_help = "Examples:\n  nsvm machine inspect work | jq -r '.[0].State'\n  \
+        nsvm machine inspect --format '{{.State}} {{.LastUp.Format \"15:04\"}}' work")]
 pub struct InspectArgs {
+    /// Print this Go template of each machine instead, or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
+    format: String,
     /// The machines [default: nsvm-machine-default]
     #[arg(value_name = "NAME")]
     names: Vec<MachineName>,
 }
 
 pub fn run(args: &InspectArgs) -> anyhow::Result<u8> {
+    let format = Format::parse("inspect", &args.format)?;
     let context = environment::context()?;
     let mut names = args.names.clone();
     if names.is_empty() {
@@ -29,6 +36,18 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<u8> {
             }
         }
     }
-    println!("{}", serde_json::to_string_pretty(&found)?);
+    print(&format, &found)?;
     Ok(if failed { crate::cli::namespace::verdict::OURS } else { 0 })
+}
+
+const SHAPE: Shape = Shape { name: "machine.InspectInfo", times: &["Created", "LastUp"] };
+
+fn print(format: &Format, found: &[InspectInfo]) -> anyhow::Result<()> {
+    let views = Views { of: found, shape: SHAPE };
+    match format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(found)?),
+        Format::Table(template) => print!("{}", columns(template, &views, true)?),
+        Format::Plain(template) => print!("{}", lines(template, &views)?),
+    }
+    Ok(())
 }

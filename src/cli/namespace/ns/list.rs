@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use super::super::identity::IdentityArgs;
 use super::{ask, code};
 use crate::cli::environment::Target;
-use crate::cli::table::{ListOptions, ago};
+use crate::cli::table::{ListOptions, Views, ago};
+use crate::cli::template::Shape;
 use crate::namespace::kind::Kind;
 use crate::namespace::named::{Named, State};
 use crate::protocol::request::NamedVerb;
@@ -24,10 +25,20 @@ pub struct ListArgs {
 
 const HEADER: [&str; 6] = ["NAME", "STATE", "USER", "CREATED", "PROCESSES", "KINDS"];
 
+/// What templates see.
+const SHAPE: Shape = Shape { name: "namespace.Named", times: &[] };
+
 pub fn run(target: &Target, args: &ListArgs) -> anyhow::Result<u8> {
     let Some(all) = ask(target, &args.identity, NamedVerb::List)? else { return Ok(code(false)) };
     let now = Timestamp::now();
-    args.options.print(&all, |named| named.name.to_string(), &HEADER, |named| row(named, now))?;
+    let views = Views { of: &all, shape: SHAPE };
+    args.options.print(
+        &all,
+        &views,
+        |named| named.name.to_string(),
+        &HEADER,
+        |named| row(named, now),
+    )?;
     Ok(code(true))
 }
 
