@@ -43,11 +43,12 @@ impl Budget {
 }
 
 type Answer = Result<Value, String>;
+type Function = fn(&[Value]) -> Answer;
 
 /// Every function that a template may call.
 pub fn all(budget: &Budget) -> FuncMap {
     let mut all = FuncMap::new();
-    let own: [(&str, fn(&[Value]) -> Answer); 12] = [
+    let own: [(&str, Function); 12] = [
         ("json", json),
         ("join", join),
         ("lower", |args| one(args).map(|text| text.to_lowercase().into())),
