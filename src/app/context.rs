@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::Choices;
 use crate::machine::config::Arch;
+use crate::settings::MachineDefaults;
 use crate::store::Store;
 
 use super::Refusal;
@@ -21,6 +22,10 @@ pub struct Context {
     pub agent: Option<PathBuf>,
     /// What the environment and the config file choose about images.
     pub image: Choices,
+    /// What new machines get where no flag says.
+    pub machine: MachineDefaults,
+    /// Whether commands start a machine that is stopped.
+    pub auto_start: bool,
     /// The proxy variables that guests take over at a start.
     pub proxies: Vec<(String, String)>,
 }

@@ -119,11 +119,8 @@ fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<C
 }
 
 pub fn not_running(name: &MachineName) -> Refusal {
-    let hint = if *name == MachineName::default() {
-        "Start it with `nsvm machine start`".to_owned()
-    } else {
-        format!("Start it with `nsvm machine start {name}`")
-    };
+    let argument = if *name == MachineName::default() { String::new() } else { format!(" {name}") };
+    let hint = format!("Start it with `nsvm machine start{argument}`");
     Refusal::new(format!("machine \"{name}\" is not running")).hint(hint)
 }
 

@@ -52,6 +52,26 @@ pub fn start(
     follow(context, name, progress, interrupted)
 }
 
+/// Starts the machine unless it runs, and returns when it does; a start or stop
+/// that somebody else began meanwhile is no error.
+pub fn ensure_started(
+    context: &Context,
+    name: &MachineName,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> anyhow::Result<()> {
+    context.store.load(name)?;
+    if context.store.status(name) == Status::Running {
+        return Ok(());
+    }
+    let started = start(context, name, StartRequest::default(), progress, interrupted);
+    // Somebody else was faster.
+    if started.is_err() && context.store.status(name) == Status::Running {
+        return Ok(());
+    }
+    started
+}
+
 fn running(name: &MachineName) -> Refusal {
     Refusal::new(format!("unable to start \"{name}\": already running"))
 }

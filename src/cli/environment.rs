@@ -2,46 +2,59 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use directories::ProjectDirs;
 
+use super::interrupt;
+use super::printer::{Printer, Verbosity};
 use crate::app::local::Local;
+use crate::app::start::ensure_started;
 use crate::app::{Context, Place, Refusal};
 use crate::host;
 use crate::image::Choices;
 use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
 use crate::machine::proxy;
-use crate::settings::Settings;
+use crate::settings::layers::{Layers, Places};
 use crate::store::Store;
 
 /// The surroundings of this run.
 ///
 /// `NSVM_HOME` puts everything below one directory; `NSVM_IMAGE_CACHE` names
 /// the cache of base images; `NSVM_QEMU`, `NSVM_AGENT` and `NSVM_STREAM_URL`
-/// override what would be found; `NSVM_CONFIG` names the config file.
+/// override what would be found; `NSVM_CONFIG` names the config file, and
+/// variables such as `NSVM_MACHINE_CPUS` stand for one key of it.
 pub fn context() -> anyhow::Result<Context> {
     let dirs = dirs()?;
     create_runtime(&dirs)?;
-    let settings = settings(&dirs)?;
+    let settings = layers(&dirs)?.settle();
     Ok(Context {
         store: Store::new(dirs),
         program: own_path()?,
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
         image: image_choices().over(settings.image),
+        machine: settings.machine.settle(),
+        auto_start: settings.run.auto_start.unwrap_or(false),
         proxies: proxies(),
     })
 }
 
-/// The config file: `NSVM_CONFIG`, which must exist, or the usual one.
-fn settings(dirs: &Dirs) -> anyhow::Result<Settings> {
-    Ok(match path("NSVM_CONFIG") {
-        Some(path) => Settings::read(&path, true)?,
-        None => Settings::read(&dirs.settings(), false)?,
-    })
+/// What config files and the environment say.
+pub fn settings() -> anyhow::Result<Layers> {
+    layers(&dirs()?)
+}
+
+fn layers(dirs: &Dirs) -> anyhow::Result<Layers> {
+    let places = Places {
+        system: path("NSVM_SYSTEM_CONFIG").unwrap_or_else(host::system_config_dir),
+        user: dirs.config.clone(),
+        named: path("NSVM_CONFIG"),
+    };
+    Ok(Layers::read(&places, text)?)
 }
 
 /// What the environment chooses about images.
@@ -64,19 +77,40 @@ pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
 /// Where namespace commands run.
 #[derive(Debug, Clone)]
 pub enum Target {
-    Machine(MachineName),
+    Machine(MachineName, Stopped),
     /// On this host.
     Local,
 }
 
-/// The same with what is needed to get there.
+/// What becomes of a command for a machine that is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The machine is started.
+    Start,
+    /// What `[run] auto_start` says.
+    AsConfigured,
+}
+
+/// The same with what is needed to get there. Starts a machine that is stopped,
+/// if that is wanted.
 pub fn place(target: &Target) -> anyhow::Result<Place> {
     Ok(match target {
-        Target::Machine(name) => {
-            Place::Machine { context: Box::new(context()?), name: name.clone() }
+        Target::Machine(name, stopped) => {
+            let context = context()?;
+            if *stopped == Stopped::Start || context.auto_start {
+                started(&context, name)?;
+            }
+            Place::Machine { context: Box::new(context), name: name.clone() }
         }
         Target::Local => Place::Local(Local { program: own_path()?, agent: path("NSVM_AGENT") }),
     })
+}
+
+/// Only a screen is told how far that is: a script did not ask for it.
+fn started(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    let screen = std::io::stderr().is_terminal();
+    let printer = Printer::new(if screen { Verbosity::Normal } else { Verbosity::Quiet });
+    interrupt::during(|interrupted| ensure_started(context, name, &printer, interrupted))
 }
 
 fn own_path() -> anyhow::Result<PathBuf> {

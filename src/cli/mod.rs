@@ -2,6 +2,7 @@
 //! environment. Verbs are one file each.
 
 mod ask;
+mod config;
 pub mod environment;
 pub mod image;
 pub mod interrupt;
@@ -21,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::Refusal;
 use crate::machine::name::MachineName;
-use environment::Target;
+use environment::{Stopped, Target};
 use namespace::verdict::{OURS, Wording};
 use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RunArgs, UnshareArgs};
 
@@ -49,6 +50,9 @@ struct Cli {
     /// (Linux)
     #[arg(long, conflicts_with = "machine")]
     local: bool,
+    /// Start the machine first if it is stopped [config: run.auto_start]
+    #[arg(long, conflicts_with = "local")]
+    start: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -66,6 +70,7 @@ enum Verb {
     Exec(ExecArgs),
     Ns(NsArgs),
     Run(RunArgs),
+    Config(config::ConfigArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
@@ -81,7 +86,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> u8 {
-    let target = || target(cli.local, cli.machine);
+    let target = || target(cli.local, cli.machine, cli.start);
     let result = match cli.verb {
         Verb::Machine(args) => not_local(cli.local, "machine").and_then(|()| machine::run(args)),
         Verb::Image(args) => not_local(cli.local, "image").and_then(|()| image::run(args)),
@@ -92,6 +97,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Ns(args) => target().and_then(|target| namespace::ns::run(&target, &args)),
         Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
         Verb::Run(args) => target().map(|target| run::on_root(&target, &args)),
+        Verb::Config(args) => not_local(cli.local, "config").and_then(|()| config::run(&args)),
         Verb::Supervise(args) => supervise::run(&args),
     };
     match result {
@@ -103,8 +109,12 @@ fn dispatch(cli: Cli) -> u8 {
     }
 }
 
-fn target(local: bool, machine: Option<MachineName>) -> anyhow::Result<Target> {
-    if local { Ok(Target::Local) } else { environment::machine(machine).map(Target::Machine) }
+fn target(local: bool, machine: Option<MachineName>, start: bool) -> anyhow::Result<Target> {
+    if local {
+        return Ok(Target::Local);
+    }
+    let stopped = if start { Stopped::Start } else { Stopped::AsConfigured };
+    environment::machine(machine).map(|name| Target::Machine(name, stopped))
 }
 
 fn not_local(local: bool, verb: &str) -> anyhow::Result<()> {

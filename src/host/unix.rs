@@ -257,3 +257,8 @@ fn process_arguments(pid: u32) -> Option<String> {
 pub fn tls_reads_ssl_cert_file() -> bool {
     cfg!(not(target_os = "macos"))
 }
+
+/// Where an administrator puts settings for all users.
+pub fn system_config_dir() -> PathBuf {
+    "/etc/nsvm".into()
+}

@@ -130,3 +130,9 @@ pub fn kill_process_with_argument(_: u32, _: &str) -> io::Result<bool> {
 pub fn tls_reads_ssl_cert_file() -> bool {
     false
 }
+
+/// Where an administrator puts settings for all users: below the usual value of
+/// `%ProgramData%`, which only administrators write.
+pub fn system_config_dir() -> PathBuf {
+    r"C:\ProgramData\nsvm".into()
+}

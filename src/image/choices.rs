@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::catalog::Entry;
 use super::prepare::Settings;
 
 /// One layer. What it leaves out is decided by a lower one.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Choices {
     /// The image meant when `--image` is absent.
@@ -24,6 +24,7 @@ pub struct Choices {
     /// URL prefixes to try in place of the publisher's own.
     pub mirrors: Option<Vec<String>>,
     /// Images of the user's own, found before those this program knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub catalog: Vec<Entry>,
     /// `NSVM_STREAM_URL`.
     #[serde(skip)]
@@ -34,7 +35,7 @@ pub struct Choices {
 }
 
 /// When to ask a download server whether there is a newer release.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pull {
     /// Use the network for nothing.
@@ -47,7 +48,7 @@ pub enum Pull {
 }
 
 /// How much an image's OpenPGP signature matters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signatures {
     /// Without a good one there is no image.
@@ -100,6 +101,15 @@ impl Choices {
             catalog: self.catalog.into_iter().chain(lower.catalog).collect(),
             stream_url: self.stream_url.or(lower.stream_url),
             ssl_cert_file: self.ssl_cert_file.or(lower.ssl_cert_file),
+        }
+    }
+
+    /// What holds where nobody chooses; the default image is the catalog's.
+    pub fn built_in() -> Self {
+        Self {
+            pull: Some(Pull::default()),
+            signature: Some(Signatures::default()),
+            ..Self::default()
         }
     }
 

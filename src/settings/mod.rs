@@ -1,6 +1,16 @@
-//! The user's config file: TOML, one table for each subject.
+//! Config files: TOML, one table for each subject.
 //!
 //! ```toml
+//! [machine]                       # what `machine init` takes when no flag says
+//! cpus = 4
+//! memory = 4096                   # MiB
+//! disk_size = 40                  # GiB
+//! image = "debian:13"
+//! user = "core"
+//!
+//! [run]
+//! auto_start = true               # commands start a machine that is stopped
+//!
 //! [image]
 //! default = "fedora-coreos:next"
 //! mirrors = ["https://mirror.example.org/fcos"]
@@ -13,23 +23,37 @@
 //! name = "ours"
 //! ```
 //!
-//! Parsing is pure. What a file says is the lowest layer: flags and the
-//! environment come before it.
+//! Parsing is pure. Several files and the environment are layers ([`layers`]);
+//! flags come before all of them.
 
+pub mod layers;
+mod machine;
 mod strict;
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::image::Choices;
 
-/// All that a config file can say.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub use machine::{MachineChoices, MachineDefaults};
+
+/// All that a config file can say; one layer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    pub machine: MachineChoices,
     pub image: Choices,
+    pub run: RunChoices,
+}
+
+/// How commands get to their machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunChoices {
+    /// Commands for a machine that is stopped start it.
+    pub auto_start: Option<bool>,
 }
 
 /// A config file that cannot be used.
@@ -39,13 +63,16 @@ pub enum SettingsError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the config file \"{}\" is wrong in line {line}: {reason}", .path.display())]
     Wrong { path: PathBuf, line: usize, reason: String },
+    #[error("{name} is wrong: {reason}")]
+    Variable { name: String, reason: String },
 }
 
 impl SettingsError {
     /// One imperative sentence with the way out.
     pub fn hint(&self) -> String {
         match self {
-            Self::Read { .. } => "Make the file readable, or unset NSVM_CONFIG".to_owned(),
+            Self::Read { .. } => "Make it readable, or unset NSVM_CONFIG".to_owned(),
+            Self::Variable { name, .. } => format!("Set {name} as in a config file, or unset it"),
             Self::Wrong { path, line, .. } => {
                 format!("Mend line {line} of \"{}\"", path.display())
             }
@@ -80,15 +107,32 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Reads the file at `path`; one that is not there says nothing, unless it
+    /// Reads the file at `path`; one that is not there is none, unless it
     /// `must_exist`.
-    pub fn read(path: &Path, must_exist: bool) -> Result<Self, SettingsError> {
+    pub fn read(path: &Path, must_exist: bool) -> Result<Option<Self>, SettingsError> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => {
-                Ok(Self::default())
-            }
+            Ok(text) => Self::parse(&text, path).map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(None),
             Err(source) => Err(SettingsError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// These, and `lower` where they leave something out.
+    #[must_use]
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            machine: self.machine.over(lower.machine),
+            image: self.image.over(lower.image),
+            run: RunChoices { auto_start: self.run.auto_start.or(lower.run.auto_start) },
+        }
+    }
+
+    /// What holds where nobody says anything.
+    pub fn built_in() -> Self {
+        Self {
+            machine: MachineChoices::built_in(),
+            image: Choices::built_in(),
+            run: RunChoices { auto_start: Some(false) },
         }
     }
 }

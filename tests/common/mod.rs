@@ -42,7 +42,7 @@ impl Home {
     }
 
     fn prepare(&self, command: &mut Command) {
-        command.env("NSVM_HOME", self.path());
+        command.env("NSVM_HOME", self.path()).env("NSVM_SYSTEM_CONFIG", self.path().join("etc"));
         for unwanted in ["NSVM_MACHINE", "NSVM_QEMU", "NSVM_STREAM_URL", "NSVM_LOG", "NSVM_CONFIG"]
         {
             command.env_remove(unwanted);

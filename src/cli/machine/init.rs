@@ -9,7 +9,6 @@ use crate::app::start::{StartRequest, start};
 use crate::cli::image::options::ImageOptions;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt};
-use crate::host;
 use crate::machine::event::Progress;
 use crate::machine::units::{GiB, MiB};
 
@@ -25,15 +24,15 @@ pub struct InitArgs {
     /// Number of CPUs [default: half of the host's]
     #[arg(long)]
     cpus: Option<u32>,
-    /// Memory in MiB
-    #[arg(short, long, value_name = "MiB", default_value_t = 2048)]
-    memory: u64,
-    /// Size of the disk in GiB; it takes space only as it fills
-    #[arg(long, value_name = "GiB", default_value_t = 100)]
-    disk_size: u64,
-    /// Swap in MiB, made at the first boot
-    #[arg(long, value_name = "MiB", default_value_t = 0, conflicts_with = "ignition_path")]
-    swap: u64,
+    /// Memory in MiB [default: 2048]
+    #[arg(short, long, value_name = "MiB")]
+    memory: Option<u64>,
+    /// Size of the disk in GiB; it takes space only as it fills [default: 100]
+    #[arg(long, value_name = "GiB")]
+    disk_size: Option<u64>,
+    /// Swap in MiB, made at the first boot [default: 0]
+    #[arg(long, value_name = "MiB", conflicts_with = "ignition_path")]
+    swap: Option<u64>,
     /// What to boot: a known image, the path of a disk image, or a URL
     /// [default: fedora-coreos:stable]
     #[arg(long)]
@@ -53,9 +52,8 @@ pub struct InitArgs {
     #[arg(long, value_name = "WHO", default_value = "auto", conflicts_with = "ignition_path")]
     provisioner: Choice,
     /// Time zone of the guest, such as Europe/Berlin [default: the host's]
-    #[arg(long, value_name = "ZONE", default_value = "local", hide_default_value = true)]
-    #[arg(conflicts_with = "ignition_path")]
-    timezone: String,
+    #[arg(long, value_name = "ZONE", conflicts_with = "ignition_path")]
+    timezone: Option<String>,
     /// PEM file with certificates that the guest shall trust (repeatable)
     #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
     guest_ca: Vec<PathBuf>,
@@ -63,8 +61,9 @@ pub struct InitArgs {
     #[arg(long)]
     username: Option<String>,
     /// Make root the user that commands run as
-    #[arg(long)]
-    rootful: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    rootful: Option<bool>,
     /// Start the machine when it is made
     #[arg(long)]
     now: bool,
@@ -74,25 +73,28 @@ pub struct InitArgs {
 }
 
 impl InitArgs {
-    /// Fills in the defaults that depend on this host and its user.
+    /// What no flag says comes from the config files and from this host.
     fn resolve(self, context: &Context) -> InitRequest {
+        let default = context.machine.clone();
+        // A guest with its own Ignition file takes nothing of ours.
+        let swap = if self.ignition_path.is_some() { MiB(0) } else { default.swap };
         InitRequest {
             name: self.which.name,
-            cpus: self.cpus.unwrap_or_else(|| (host::cpus() / 2).max(1)),
-            memory: MiB(self.memory),
-            disk_size: GiB(self.disk_size),
-            image: self.options.request(self.image, context),
+            cpus: self.cpus.unwrap_or(default.cpus),
+            memory: self.memory.map_or(default.memory, MiB),
+            disk_size: self.disk_size.map_or(default.disk_size, GiB),
+            image: self.options.request(self.image.or(default.image), context),
             provision: ProvisionRequest {
                 choice: self.provisioner,
                 own_ignition: self.ignition_path,
                 ignition_merge: self.ignition_merge,
                 cloud_init: self.cloud_init,
-                time_zone: self.timezone,
-                swap: MiB(self.swap),
+                time_zone: self.timezone.unwrap_or(default.timezone),
+                swap: self.swap.map_or(swap, MiB),
                 authorities: self.guest_ca,
             },
-            username: self.username,
-            rootful: self.rootful,
+            username: self.username.or(default.user),
+            rootful: self.rootful.unwrap_or(default.rootful),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::app::terminal::TtyChoice;
-use crate::cli::environment::{self, Target};
+use crate::cli::environment::{self, Stopped, Target};
 use crate::cli::namespace::verdict::Wording;
 use crate::cli::namespace::{Host, UsageError, bytes};
 use crate::cli::run;
@@ -34,7 +34,7 @@ pub fn run(args: &SshArgs) -> anyhow::Result<u8> {
         word.to_str().and_then(|word| word.parse().ok()).filter(|name| context.store.exists(name))
     };
     let plan = plan(&args.words, has_separator(&typed), exists);
-    let target = Target::Machine(plan.machine.clone());
+    let target = Target::Machine(plan.machine.clone(), Stopped::AsConfigured);
     Ok(run::run(&target, Wording::Podman, args.request(&plan)))
 }
 
