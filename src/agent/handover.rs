@@ -1,29 +1,19 @@
-//! Descriptors over a socket (unix(7), `SCM_RIGHTS`): how `attach` gives its
-//! stdin and stdout to `serve`.
+//! How `attach` gives its stdin and stdout to `serve`.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+
+use super::descriptors;
 
 /// Goes with the descriptors: a message needs a byte.
 const GREETING: u8 = b'A';
 
 /// Hands over both descriptors.
 pub fn send(socket: impl AsFd, fds: [BorrowedFd<'_>; 2]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-        return Err(io::ErrorKind::OutOfMemory.into());
-    }
-    sendmsg(socket, &[IoSlice::new(&[GREETING])], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+    descriptors::send(socket, &[GREETING], &fds)
 }
 
 /// Takes the two descriptors that [`send`] sent.
@@ -32,19 +22,10 @@ pub async fn receive(socket: &UnixStream) -> io::Result<[OwnedFd; 2]> {
 }
 
 fn receive_now(socket: impl AsFd) -> io::Result<[OwnedFd; 2]> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    let received =
-        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut fds = Vec::new();
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = message {
-            fds.extend(rights);
-        }
-    }
+    let (count, fds) = descriptors::receive(socket, &mut byte)?;
     let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "no descriptors were handed over");
-    if received.bytes == 1 && byte == [GREETING] {
+    if count == 1 && byte == [GREETING] {
         return fds.try_into().map_err(wrong);
     }
     Err(wrong(fds))

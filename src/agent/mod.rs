@@ -4,7 +4,7 @@
 //! ```text
 //! attach --handover: stdin, stdout--> server -> link (yamux) -> session
 //!                                                                  |
-//!        accounts, environment, program, plan -> launch -> steps (sys)
+//!        accounts, environment, program, plan -> launch -> launcher, steps (sys)
 //!                                                    |
 //!                     relay: inbound, outbound, hangup
 //! ```
@@ -17,6 +17,7 @@ pub mod accounts;
 mod attach;
 mod cgroup;
 mod channel;
+mod descriptors;
 pub mod environment;
 mod failure;
 mod handover;
@@ -73,6 +74,8 @@ enum Verb {
     Local,
     /// Stay, as the process that holds the namespaces of a name.
     Hold,
+    /// Stay, as the process whose copies become programs.
+    Launch,
     Version,
 }
 
@@ -93,6 +96,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Some(Verb::Serve { socket, state }) => server::serve(&socket, &state),
         Some(Verb::Hold) => named::holder::hold(),
+        Some(Verb::Launch) => launch::launcher::serve(),
         Some(Verb::Attach(socket)) => attach::attach(&socket),
         Some(Verb::Local) => local::serve(),
     };
@@ -112,6 +116,7 @@ fn parse(args: &[OsString]) -> Option<Verb> {
         ("local", []) => Some(Verb::Local),
         // The name is for those who look at processes.
         ("hold", [_]) => Some(Verb::Hold),
+        ("launch", []) => Some(Verb::Launch),
         ("serve", _) => {
             let [socket, state] = paths(rest, [("--socket", SOCKET), ("--state", STATE)])?;
             Some(Verb::Serve { socket, state })
@@ -153,6 +158,7 @@ mod tests {
         assert_eq!(verb("attach --socket /s"), Some(Verb::Attach("/s".into())));
         assert_eq!(verb("local"), Some(Verb::Local));
         assert_eq!(verb("hold web"), Some(Verb::Hold));
+        assert_eq!(verb("launch"), Some(Verb::Launch));
         assert_eq!(verb("version"), Some(Verb::Version));
     }
 

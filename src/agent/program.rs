@@ -2,6 +2,8 @@
 
 use std::ffi::{CString, NulError};
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::Variables;
 use crate::protocol::request::Bytes;
 
@@ -9,7 +11,7 @@ use crate::protocol::request::Bytes;
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// Arguments, environment, and the files to try in turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// The name for messages.
     pub name: String,

@@ -19,6 +19,7 @@ use yamux::{Config, Connection, Mode};
 
 use super::cgroup::Cgroups;
 use super::handover;
+use super::launch::launcher;
 use super::link::Link;
 use super::session::{self, Service};
 use super::sys;
@@ -33,6 +34,7 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     sys::ignore_broken_pipes();
     // Of every program started from here; a login sets the same.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    launcher::install()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;

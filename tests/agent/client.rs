@@ -98,10 +98,41 @@ impl Agent {
         self.process.id()
     }
 
+    /// Its children that work, and those that nobody has reaped.
+    pub fn children(&self) -> Vec<u32> {
+        self.all_children()
+            .into_iter()
+            .filter(|(_, name)| !waits(name))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    /// The launcher, and its copy that waits for work.
+    pub fn launchers(&self) -> Vec<u32> {
+        self.all_children()
+            .into_iter()
+            .filter(|(_, name)| waits(name))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    fn all_children(&self) -> Vec<(u32, String)> {
+        let list = format!("/proc/{0}/task/{0}/children", self.pid());
+        let named = |word: &str| {
+            let name = std::fs::read_to_string(format!("/proc/{word}/comm")).ok()?;
+            Some((word.parse().unwrap(), name.trim().to_owned()))
+        };
+        std::fs::read_to_string(list).unwrap().split_whitespace().filter_map(named).collect()
+    }
+
     /// A link through a new `nsvm-agent attach`.
     pub fn attach(&self) -> Link {
         Link::new(attach_command(&self.socket()))
     }
+}
+
+fn waits(name: &str) -> bool {
+    matches!(name, "launcher" | "spare")
 }
 
 fn serve(mut command: Command, dir: &Path) -> Child {

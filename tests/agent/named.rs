@@ -335,8 +335,7 @@ fn what_cannot_be_made_leaves_nothing() {
     let bad = NamespaceSpec { hostname: Some("a b".into()), ..whole() };
     assert!(refused("root", bad).starts_with("invalid host name \"a b\""));
     assert_eq!(link.named(NamedVerb::List).unwrap(), []);
-    let children = format!("/proc/{0}/task/{0}/children", agent.pid());
-    assert_eq!(fs::read_to_string(children).unwrap(), "");
+    assert_eq!(agent.children(), [] as [u32; 0]);
     let none = remove(&link, "x").unwrap_err();
     assert_eq!(none.message, "no namespace is named \"x\"");
     link.named(NamedVerb::Remove { name: name("x"), force: true }).unwrap();
@@ -403,7 +402,7 @@ struct Left {
     holders: usize,
     daemons: usize,
     files: usize,
-    children: String,
+    children: Vec<u32>,
     cgroups: usize,
 }
 
@@ -424,7 +423,7 @@ impl Left {
             holders: commands.filter(is_holder).count(),
             daemons: sleeping(DAEMON).len(),
             files: count(&format!("/proc/{pid}/fd")),
-            children: fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap(),
+            children: agent.children(),
             cgroups: count("/sys/fs/cgroup/nsvm"),
         }
     }

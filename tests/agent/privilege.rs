@@ -1,14 +1,15 @@
 //! What the agent must not give away: users get what they asked for as
 //! themselves, and no look into the agent, which is root.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 use nsvm::namespace::kind::Kind;
 use nsvm::namespace::spec::NamespaceSpec;
+use nsvm::protocol::message::{FromAgent, FromHost};
 use nsvm::protocol::outcome::Outcome;
-use nsvm::protocol::request::Bytes;
+use nsvm::protocol::request::{Bytes, ExecRequest};
 
-use crate::client::Agent;
+use crate::client::{Agent, eventually};
 use crate::namespaces::{article, kinds, request, run};
 use crate::needs_root;
 
@@ -50,6 +51,52 @@ fn a_program_has_no_group_but_its_users() {
         }));
         assert!(matches!(link.output(entering, b"").outcome, Outcome::NotStarted(_)));
     }
+}
+
+/// A process that is about to become a program may be looked into by its
+/// user: what others have sent to the agent is not in it.
+#[test]
+fn what_becomes_a_program_has_no_memory_of_others() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    // Made of two halves, so that none of this test's own texts is one.
+    let secret = ["a-secret-", "of-root-7431"].concat();
+    let mut other =
+        ExecRequest::new(["sh", "-c", "echo ready; read -r line; echo got $line; sleep 1000"]);
+    other.env.push((Bytes::from(b"SECRET".to_vec()), Bytes::from(secret.clone().into_bytes())));
+    let mut talk = link.talk(other);
+    let pid = talk.next(|message| match message {
+        FromAgent::Started { pid } => pid,
+        other => panic!("{other:?}"),
+    });
+    talk.stdout_until("ready");
+    assert!(remembers(pid.unwrap(), &secret), "the search finds nothing");
+    talk.send(&FromHost::Stdin(format!("{secret}\n").as_bytes()));
+    talk.stdout_until(&secret);
+    for _ in 0..3 {
+        link.exec(&["true"]);
+        eventually("a copy waits", || agent.launchers().len() == 2);
+        for pid in agent.launchers() {
+            assert!(!remembers(pid, &secret), "process {pid} knows of others");
+        }
+    }
+}
+
+/// Whether a text is in the memory of a process.
+fn remembers(pid: u32, text: &str) -> bool {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    maps.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        let (from, to) = words.next().unwrap().split_once('-').unwrap();
+        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        let writable = words.next().unwrap().starts_with("rw");
+        writable
+            && memory.read_exact_at(&mut bytes, from).is_ok()
+            && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
 }
 
 /// The two ways in are root's: the socket, and what runs from it.

@@ -135,8 +135,7 @@ fn the_agent_stays_one_thread_and_leaves_no_zombies() {
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     assert!(status.contains("Threads:\t1\n"), "{status}");
-    let children = format!("/proc/{0}/task/{0}/children", agent.pid());
-    assert_eq!(std::fs::read_to_string(children).unwrap(), "");
+    assert_eq!(agent.children(), [] as [u32; 0]);
     let fds = std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
-    assert!(fds < 16, "{fds} descriptors are open");
+    assert!(fds < 20, "{fds} descriptors are open");
 }

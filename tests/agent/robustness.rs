@@ -108,10 +108,48 @@ fn a_lost_host_ends_its_programs() {
     eventually("the program runs", || !sleeping(98704).is_empty());
     drop(link);
     eventually("the program has ended", || sleeping(98704).is_empty());
-    let children = format!("/proc/{0}/task/{0}/children", agent.pid());
-    eventually("it was reaped", || std::fs::read_to_string(&children).unwrap().is_empty());
+    eventually("it was reaped", || agent.children().is_empty());
     // The agent goes on with the next link.
     assert_eq!(agent.attach().exec(&["echo", "again"]).stdout, "again\n");
+}
+
+/// Whatever is killed, the next command runs, and nothing outlives the agent.
+#[test]
+fn the_launcher_and_its_copies_may_be_killed() {
+    needs_root!();
+    let agent = Agent::start();
+    let link = agent.attach();
+    let both = || {
+        eventually("a copy waits", || agent.launchers().len() == 2);
+        agent.launchers()
+    };
+    let kill = |pids: &[u32]| {
+        let pids = pids.iter().map(ToString::to_string);
+        assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
+    };
+    let [launcher, spare] = both()[..] else { unreachable!() };
+    for killed in [&[spare][..], &[launcher], &[launcher, spare]] {
+        let now = both();
+        let killed: Vec<u32> =
+            killed.iter().map(|pid| now[usize::from(*pid != launcher)]).collect();
+        kill(&killed);
+        let is_dead = |pid: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        };
+        eventually("they are dead", || killed.iter().all(is_dead));
+        // The first may still get the copy of a launcher that is gone.
+        for _ in 0..2 {
+            assert_eq!(link.exec(&["echo", "there"]).stdout, "there\n");
+        }
+        let is_there = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+        eventually("what was killed is reaped", || !killed.iter().any(is_there));
+    }
+    let last = both();
+    drop((link, agent));
+    eventually("both have ended", || {
+        !last.iter().any(|pid| Path::new(&format!("/proc/{pid}/cmdline")).exists())
+    });
 }
 
 #[test]

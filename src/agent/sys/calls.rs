@@ -120,6 +120,24 @@ pub fn fork() -> io::Result<ForkResult> {
     Ok(result?)
 }
 
+/// A copy of this process that is a child of this one's parent (clone(2),
+/// `CLONE_PARENT`), with the signal at its end that this one has. Only for a
+/// process with one thread.
+pub fn fork_beside() -> io::Result<ForkResult> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: as for fork(2), of which this is the kernel's part: without a
+    // stack of its own the copy goes on on its copy of this one. All else is 0,
+    // so the order of the arguments, which differs, does not count.
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match Errno::result(result)? {
+        0 => Ok(ForkResult::Child),
+        pid => {
+            let pid = i32::try_from(pid).map_err(io::Error::other)?;
+            Ok(ForkResult::Parent { child: unistd::Pid::from_raw(pid) })
+        }
+    }
+}
+
 /// Ends a copy of the agent without running the agent's exit handlers.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) runs nothing of this program.

@@ -37,7 +37,7 @@ pub fn stay_behind(
     if parent.leaves {
         exit_now(0);
     }
-    // A copy of the agent's memory: no core file, no debugger.
+    // What it was told is in its memory: no core file, no debugger.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = rustix::thread::set_name(c"unshare");
     // The program alone decides when its streams end.

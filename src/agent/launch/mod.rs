@@ -1,34 +1,35 @@
 //! Starts the program of a request: everything that can fail is prepared
-//! before the fork, the new process only takes the steps of its plan.
+//! here, the new process only takes the steps of its plan.
+
+pub mod launcher;
+mod work;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, pipe2};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use nix::unistd::pipe2;
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::accounts::{Account, Accounts};
 use super::cgroup::{Cgroups, Confined};
 use super::environment::{self, Login};
 use super::failure::{failed, refused};
-use super::listing;
-use super::named;
 use super::program::Program;
 use super::pty::{self, Pty};
-use super::report::{Report, ReportTo, Reports};
+use super::report::{ReportTo, Reports};
 use super::run;
 use super::steps::{self, Subject};
 use super::sys::{self, Kernel};
 use crate::namespace::limits::Limits;
 use crate::namespace::named::Name;
-use crate::namespace::plan::{StartDirectory, Step, Wanted, holding, plan};
+use crate::namespace::plan::{StartDirectory, Wanted, holding, plan};
 use crate::namespace::run::Digest;
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, ListRequest, Surroundings, UserSpec};
+use work::{End, Ends, Work};
 
 /// A process that runs, or is about to run, the program.
 pub struct Child {
@@ -49,35 +50,6 @@ pub struct Child {
 pub enum Streams {
     Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
     Terminal(OwnedFd),
-}
-
-/// The program's ends of them.
-enum Ends {
-    Pipes([OwnedFd; 3]),
-    Terminal(OwnedFd),
-}
-
-/// What the new process needs.
-struct Launch {
-    user: String,
-    program: Program,
-    steps: Vec<Step>,
-    confined: Option<Confined>,
-    surroundings: Surroundings,
-    end: End,
-}
-
-/// What comes after the steps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum End {
-    Program,
-    /// The namespaces that the user may see, told on stdout by a process with
-    /// this command line.
-    Listing(String),
-    /// A process that keeps the namespaces of this name.
-    Holder(Name),
-    /// This root file system, taken from stdin.
-    Root(Digest),
 }
 
 /// Starts the program of `request`, in this control group or in one of its own
@@ -116,25 +88,20 @@ fn start(request: &ExecRequest, end: End, confined: Option<Confined>) -> Result<
         None => confine(&request.limits)?,
         joined => joined,
     };
-    let launch = Launch { confined, ..prepare(request, &account, &accounts, end)? };
+    let cgroup = confined.as_ref().map(|confined| confined.cgroup().path().to_owned());
+    let work = Work { cgroup, ..prepare(request, &account, &accounts, end)? };
     let started = |what| move |e: io::Error| failed(FailedStep::Launch, what, &e);
     let (streams, ends) =
         open_streams(request, &account).map_err(started("cannot open streams"))?;
     let (reports, write_reports) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
         .map_err(|e| started("cannot open a pipe")(e.into()))?;
-    match sys::fork().map_err(started("fork failed"))? {
-        ForkResult::Child => become_program(&launch, ends, &write_reports),
-        ForkResult::Parent { child } => {
-            let pid = Pid::from_raw(child.as_raw()).expect("a child has a number");
-            let pidfd = pidfd_open(pid, PidfdFlags::empty())
-                .map_err(|e| started("cannot watch the process")(e.into()))?;
-            let pid = child.as_raw().unsigned_abs();
-            let passes_signals_on = request.namespaces.forward_signals;
-            let (streams, reports) = (Some(streams), File::from(reports));
-            let confined = launch.confined;
-            Ok(Child { pid, pidfd, streams, reports, passes_signals_on, confined })
-        }
-    }
+    let pid = launcher::start(&work, ends, &write_reports).map_err(started("fork failed"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|e| started("cannot watch the process")(e.into()))?;
+    let pid = pid.as_raw_nonzero().get().unsigned_abs();
+    let passes_signals_on = request.namespaces.forward_signals;
+    let (streams, reports) = (Some(streams), File::from(reports));
+    Ok(Child { pid, pidfd, streams, reports, passes_signals_on, confined })
 }
 
 /// Becomes the program of `request`, with this process's own streams; failures
@@ -144,8 +111,8 @@ pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
     let accounts = Accounts::of_system();
     let prepared = account(request, &accounts)
         .and_then(|account| prepare(request, &account, &accounts, End::Program));
-    let Launch { user, program, steps, .. } = match prepared {
-        Ok(launch) => launch,
+    let Work { user, program, steps, .. } = match prepared {
+        Ok(work) => work,
         Err(failure) => return failure,
     };
     sys::default_broken_pipes();
@@ -157,7 +124,7 @@ pub fn become_here(request: &ExecRequest, tell: fn(&Failure)) -> Failure {
 pub fn explain(request: &ExecRequest) -> Result<Plan, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let Launch { program, steps, .. } = prepare(request, &account, &accounts, End::Program)?;
+    let Work { program, steps, .. } = prepare(request, &account, &accounts, End::Program)?;
     Ok(Plan { steps, program: program.line() })
 }
 
@@ -165,7 +132,7 @@ pub fn explain(request: &ExecRequest) -> Result<Plan, Failure> {
 pub fn explain_hold(request: &ExecRequest, name: &Name) -> Result<Plan, Failure> {
     let accounts = Accounts::of_system();
     let account = account(request, &accounts)?;
-    let Launch { steps, .. } = prepare(request, &account, &accounts, End::Holder(name.clone()))?;
+    let Work { steps, .. } = prepare(request, &account, &accounts, End::Holder(name.clone()))?;
     Ok(Plan { steps, program: String::new() })
 }
 
@@ -235,13 +202,13 @@ fn prepare(
     account: &Account,
     accounts: &Accounts<'_>,
     end: End,
-) -> Result<Launch, Failure> {
+) -> Result<Work, Failure> {
     let user = account.name.clone().unwrap_or_else(|| account.credentials.uid.to_string());
     let surroundings = request.surroundings;
     if let Some(spec) = &request.run {
         let (program, steps) = run::prepare(request, spec, account, accounts)?;
         let end = End::Program;
-        return Ok(Launch { user, program, steps, confined: None, surroundings, end });
+        return Ok(Work { user, program, steps, cgroup: None, surroundings, end });
     }
     let runtime_dir = format!("/run/user/{}", account.credentials.uid);
     let login = Login {
@@ -264,7 +231,7 @@ fn prepare(
         _ => plan(Wanted { enter, create, limits }, caller, start, accounts),
     };
     let steps = steps.map_err(|e| refused(FailedStep::Namespaces, e.to_string()))?;
-    Ok(Launch { user, program, steps, confined: None, surroundings, end })
+    Ok(Work { user, program, steps, cgroup: None, surroundings, end })
 }
 
 /// A relative directory is one below the home, or below where the agent is.
@@ -302,67 +269,4 @@ fn open_streams(request: &ExecRequest, account: &Account) -> io::Result<(Streams
         }
     }
     Ok((Streams::Pipes { stdin, stdout, stderr }, Ends::Pipes([child_in, child_out, child_err])))
-}
-
-/// The rest of the new process's life before its exec.
-fn become_program(launch: &Launch, ends: Ends, reports: &OwnedFd) -> ! {
-    // A panic must not unwind into the agent's code, which this copy holds.
-    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let failure = if let Err(e) = take_streams(ends, reports) {
-            failed(FailedStep::Launch, "cannot set up the streams", &e)
-        } else {
-            let subject = Subject { user: &launch.user, program: &launch.program.name };
-            // A holder that is killed for the memory of others ends them all.
-            let holds = matches!(launch.end, End::Holder(_));
-            if launch.surroundings == Surroundings::Login && !holds {
-                sys::drop_oom_protection();
-            }
-            let cgroup = launch.confined.as_ref().map(|confined| confined.cgroup().path());
-            let reports = ReportTo::Agent(reports.as_fd());
-            let mut kernel = Kernel::new(&launch.program, reports, cgroup);
-            take_steps(launch, &subject, &mut kernel)
-        };
-        let _ = rustix::io::write(reports, &Report::Failed(failure).encode());
-    }));
-    sys::exit_now(1)
-}
-
-/// Returns only why not.
-fn take_steps(launch: &Launch, subject: &Subject<'_>, kernel: &mut Kernel<'_>) -> Failure {
-    let steps = &launch.steps;
-    match &launch.end {
-        End::Program => steps::run(steps, subject, kernel),
-        End::Listing(command) => match steps::take_all(steps, subject, kernel) {
-            Ok(()) => listing::tell(command),
-            Err(failure) => failure,
-        },
-        End::Root(digest) => run::store::receive(digest),
-        End::Holder(name) => {
-            // Opened where its path is still the agent's.
-            let own = File::open("/proc/self/exe");
-            match steps::take_all(steps, subject, kernel) {
-                Ok(()) => named::holder::become_holder(own, name),
-                Err(failure) => failure,
-            }
-        }
-    }
-}
-
-/// A session of its own, so that signals reach the program's group alone.
-fn take_streams(ends: Ends, reports: &OwnedFd) -> io::Result<()> {
-    rustix::process::setsid()?;
-    sys::default_broken_pipes();
-    let kept = reports.as_fd();
-    match &ends {
-        Ends::Pipes([stdin, stdout, stderr]) => {
-            sys::keep_only([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], kept)?;
-        }
-        Ends::Terminal(terminal) => {
-            rustix::process::ioctl_tiocsctty(terminal)?;
-            sys::keep_only([terminal.as_fd(); 3], kept)?;
-        }
-    }
-    // `keep_only` has closed them.
-    std::mem::forget(ends);
-    Ok(())
 }
