@@ -9,14 +9,17 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::provisioning::{Inputs, ProvisionRequest};
+use super::sharing::{self, Sharing};
 use super::{Context, Refusal, resources};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
 use crate::image::{self, Cache, Catalog, Choices, ImageError, Prepared, Wanted};
-use crate::machine::config::{Arch, MachineConfig, Resources, SshConfig, VERSION};
+use crate::machine::config::{Arch, Changes, MachineConfig, Resources, SshConfig, VERSION};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
+use crate::machine::published::Published;
 use crate::machine::units::{GiB, MiB, human_bytes};
+use crate::machine::volume::Volume;
 use crate::provision::guest::Guest;
 use crate::provision::keys;
 use crate::qemu::port::free_port;
@@ -37,6 +40,7 @@ pub struct InitRequest {
     /// `None`: what the image's catalog entry says.
     pub username: Option<String>,
     pub rootful: bool,
+    pub sharing: Sharing,
 }
 
 impl InitRequest {
@@ -70,6 +74,9 @@ pub fn init(
 ) -> anyhow::Result<MachineConfig> {
     resources::check(&request.resources(), host::cpus(), host::memory_bytes())?;
     check_username(request.username.as_deref())?;
+    let volumes = request.sharing.volumes()?;
+    let ports = request.sharing.ports()?;
+    sharing::check_provisioning(&volumes, request.provision.brings_nothing())?;
     let inputs = Inputs::read(&request.provision)?;
     let _lock = context.store.lock(&request.name)?;
     if context.store.exists(&request.name) {
@@ -79,7 +86,7 @@ pub fn init(
     let (prepared, claim) = claimed_image(context, &cache, request, progress, interrupted)?;
     check_disk(context, request.disk_size, &prepared, progress)?;
     sweep(context, &request.name)?;
-    let made = make(context, request, &prepared, &inputs, interrupted);
+    let made = make(context, request, &prepared, &inputs, (volumes, ports), interrupted);
     if made.is_err() {
         sweep(context, &request.name)?;
     }
@@ -168,6 +175,7 @@ fn make(
     request: &InitRequest,
     prepared: &Prepared,
     inputs: &Inputs,
+    (volumes, ports): (Vec<Volume>, Vec<Published>),
     interrupted: &AtomicBool,
 ) -> anyhow::Result<MachineConfig> {
     let provisioning = inputs.decide(prepared.provisioner)?;
@@ -181,6 +189,7 @@ fn make(
         request.disk_size.bytes(),
     )?;
     let username = request.username.clone().unwrap_or_else(|| prepared.user.clone());
+    sharing::check_home(&volumes, &username)?;
     let comment = format!("nsvm {}", request.name);
     let user_key = keys::generate(&comment).context("making the user key")?;
     let host_key = keys::generate(&comment).context("making the host key")?;
@@ -189,6 +198,7 @@ fn make(
     let guest = Guest {
         hostname: request.name.as_str(),
         username: &username,
+        uid: guest_uid(host::user_id()),
         authorized_key: &user_key.public,
         host_key: &host_key,
         time_zone: &inputs.time_zone,
@@ -208,11 +218,15 @@ fn make(
         resources: request.resources(),
         ssh: SshConfig {
             username,
-            port: free_port(None).context("reserving a port on 127.0.0.1")?,
+            port: ssh_port(&ports).context("reserving a port on 127.0.0.1")?,
             host_key: pinned,
         },
         rootful: request.rootful,
         provisioning,
+        volumes,
+        ports,
+        protected: false,
+        changes: Changes::default(),
         unknown: serde_json::Map::new(),
     };
     if interrupted.load(Ordering::Relaxed) {
@@ -220,6 +234,24 @@ fn make(
     }
     context.store.save(&config)?;
     Ok(config)
+}
+
+/// The user of the guest has the number of the host's, so that files of a
+/// volume are theirs in both. Numbers below are for systems, and root is root.
+fn guest_uid(host: Option<u32>) -> Option<u32> {
+    /// macOS counts its users from 501, Linux from 1000; nobody is 65534.
+    const PEOPLE: std::ops::Range<u32> = 501..60_000;
+    host.filter(|uid| PEOPLE.contains(uid))
+}
+
+/// A free port that nothing shall be published on.
+fn ssh_port(ports: &[Published]) -> std::io::Result<u16> {
+    loop {
+        let port = free_port(None)?;
+        if ports.iter().all(|published| published.host != port) {
+            return Ok(port);
+        }
+    }
 }
 
 fn write(path: &std::path::Path, bytes: &[u8], access: Access) -> Result<(), StoreError> {

@@ -10,7 +10,9 @@ use super::Context;
 use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
+use crate::machine::published::Published;
 use crate::machine::verified::{Signature, Verified};
+use crate::machine::volume::Volume;
 use crate::store::{History, RunRecord};
 
 /// One machine, as JSON shows it.
@@ -31,8 +33,8 @@ pub struct InspectInfo {
     pub user_mode_networking: bool,
     pub rootful: bool,
     pub accelerator: Value,
-    pub mounts: Vec<Value>,
-    pub ports: Vec<Value>,
+    pub mounts: Vec<MountInfo>,
+    pub ports: Vec<PortInfo>,
     pub agent: AgentInfo,
 }
 
@@ -134,6 +136,46 @@ pub struct AgentInfo {
     pub ready: bool,
 }
 
+/// A directory of the host in the guest.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MountInfo {
+    pub source: String,
+    pub target: String,
+    /// 9p.
+    #[serde(rename = "Type")]
+    pub kind: &'static str,
+    pub read_only: bool,
+}
+
+/// A port of the guest on the host; in this run, when it is running.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PortInfo {
+    #[serde(rename = "HostIP")]
+    pub host_ip: &'static str,
+    pub host_port: u16,
+    pub guest_port: u16,
+    pub protocol: &'static str,
+}
+
+impl MountInfo {
+    fn of(volume: &Volume) -> Self {
+        Self {
+            source: volume.source.clone(),
+            target: volume.target.clone(),
+            kind: "9p",
+            read_only: volume.read_only,
+        }
+    }
+}
+
+impl PortInfo {
+    fn of(port: Published) -> Self {
+        Self { host_ip: "127.0.0.1", host_port: port.host, guest_port: port.guest, protocol: "tcp" }
+    }
+}
+
 /// podman's way to say "never".
 pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -196,8 +238,13 @@ fn describe(
         user_mode_networking: true,
         rootful: config.rootful,
         accelerator: run.map_or_else(no_accelerator, |run| run.accelerator.clone()),
-        mounts: Vec::new(),
-        ports: Vec::new(),
+        mounts: config.volumes.iter().map(MountInfo::of).collect(),
+        ports: run
+            .map_or(&config.ports, |run| &run.ports)
+            .iter()
+            .copied()
+            .map(PortInfo::of)
+            .collect(),
         agent: AgentInfo {
             version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
             ready: agent.is_some() && state == "running",

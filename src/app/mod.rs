@@ -2,6 +2,7 @@
 
 mod capture;
 pub mod context;
+pub mod copy;
 pub mod image;
 pub mod init;
 pub mod inspect;
@@ -20,6 +21,8 @@ pub mod rootfs;
 pub mod run;
 pub mod session;
 pub mod set;
+mod settle;
+pub mod sharing;
 mod signals;
 pub mod ssh_config;
 pub mod start;

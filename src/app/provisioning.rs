@@ -69,6 +69,11 @@ impl Default for ProvisionRequest {
 }
 
 impl ProvisionRequest {
+    /// Whether nothing of ours gets into the guest.
+    pub const fn brings_nothing(&self) -> bool {
+        self.own_ignition.is_some() || matches!(self.choice, Choice::None)
+    }
+
     /// What asks for something in the guest that nobody would do there.
     fn without_anyone(&self) -> Option<&'static str> {
         [

@@ -1,5 +1,6 @@
 //! Changing a stopped machine: checked as a whole, then written at once.
 
+use super::sharing::{self, Sharing};
 use super::{Context, Refusal, resources};
 use crate::host;
 use crate::image;
@@ -8,22 +9,27 @@ use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::machine::units::{GiB, MiB};
+use crate::provision::time_zone;
 
 /// What shall change; `None` stays.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SetRequest {
     pub cpus: Option<u32>,
     pub memory: Option<MiB>,
     /// Only larger.
     pub disk_size: Option<GiB>,
     pub rootful: Option<bool>,
+    /// A name of the tz database, or `local`.
+    pub time_zone: Option<String>,
+    /// All of them from now on, where any is named; an empty text for none.
+    pub sharing: Sharing,
 }
 
 /// Changes the machine, or nothing of it.
 pub fn set(
     context: &Context,
     name: &MachineName,
-    request: SetRequest,
+    request: &SetRequest,
     progress: &dyn Progress,
 ) -> anyhow::Result<MachineConfig> {
     let _lock = context.store.lock(name)?;
@@ -48,7 +54,35 @@ pub fn set(
     Ok(changed)
 }
 
-fn changed(config: &MachineConfig, request: SetRequest) -> Result<MachineConfig, Refusal> {
+fn changed(config: &MachineConfig, request: &SetRequest) -> Result<MachineConfig, Refusal> {
+    let mut changed = resized(config, request)?;
+    if let Some(typed) = &request.time_zone {
+        let zone =
+            time_zone::resolve(typed).map_err(|e| Refusal::new(e.to_string()).hint(e.hint()))?;
+        only_with_ours(config, "--timezone")?;
+        changed.changes.time_zone = Some(zone);
+    }
+    if !request.sharing.volumes.is_empty() {
+        changed.volumes = request.sharing.volumes()?;
+        sharing::check_provisioning(&changed.volumes, !config.provisioning.is_ours())?;
+        sharing::check_home(&changed.volumes, &config.ssh.username)?;
+    }
+    if !request.sharing.ports.is_empty() {
+        changed.ports = request.sharing.ports()?;
+    }
+    Ok(changed)
+}
+
+/// What nobody in the guest would hear of is refused.
+fn only_with_ours(config: &MachineConfig, option: &str) -> Result<(), Refusal> {
+    if config.provisioning.is_ours() {
+        return Ok(());
+    }
+    let text = format!("{option} needs something of nsvm in the guest of \"{}\"", config.name);
+    Err(Refusal::new(text).hint("Make that change in the guest itself"))
+}
+
+fn resized(config: &MachineConfig, request: &SetRequest) -> Result<MachineConfig, Refusal> {
     let now = config.resources;
     if let Some(size) = request.disk_size.filter(|size| *size < now.disk_size) {
         let text = format!(

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Context, Refusal};
+use super::stop::{self, StopRequest};
+use super::{Context, Refusal, settle};
 use crate::control::client::Client;
 use crate::control::message::{Reply, Request};
 use crate::fs::create_dir_owner_only;
@@ -49,7 +50,19 @@ pub fn start(
         }
     }
     drop(lock);
-    follow(context, name, progress, interrupted)
+    follow(context, name, progress, interrupted)?;
+    settle(context, name, progress)
+}
+
+/// A guest that is up and does not have what it was asked for is stopped
+/// again: nothing shall be written where a volume should be.
+fn settle(context: &Context, name: &MachineName, progress: &dyn Progress) -> anyhow::Result<()> {
+    let config = context.store.load(name)?;
+    settle::check_volumes(context, &config).or_else(|why| {
+        let request = StopRequest { force: false, timeout: stop::PATIENCE };
+        stop::stop(context, name, request, progress)?;
+        Err(why)
+    })
 }
 
 /// Starts the machine unless it runs, and returns when it does; a start or stop

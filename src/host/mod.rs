@@ -23,6 +23,9 @@ pub enum Ending {
 /// Whether this host's own kernel is one that the agent runs on.
 pub const HAS_NAMESPACES: bool = cfg!(target_os = "linux");
 
+/// Whether QEMU can show directories of this host to a guest (9p).
+pub const SHARES_DIRECTORIES: bool = cfg!(unix);
+
 /// CPUs this process may use, at least 1.
 pub fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))

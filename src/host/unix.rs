@@ -21,6 +21,11 @@ pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// The number of this user.
+pub fn user_id() -> Option<u32> {
+    Some(rustix::process::getuid().as_raw())
+}
+
 /// Undoes the 0600 of a temporary file: the user's files are world readable
 /// unless they are secrets.
 pub fn allow_default(path: &Path) -> io::Result<()> {

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::name::MachineName;
+use super::published::Published;
 use super::units::{GiB, MiB};
 use super::verified::Verified;
+use super::volume::Volume;
 
 /// The schema this program writes. Older ones are migrated, newer refused.
 pub const VERSION: u32 = 1;
@@ -24,6 +26,17 @@ pub struct MachineConfig {
     #[serde(default)]
     pub rootful: bool,
     pub provisioning: Provisioning,
+    /// Directories of the host that the guest sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// Ports of the guest on the host's loopback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Published>,
+    /// Refuses to be removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// Fields of other versions, kept through a rewrite.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -116,6 +129,36 @@ pub struct Resources {
     /// Made at the first boot; zero is none.
     #[serde(rename = "Swap", default)]
     pub swap: MiB,
+}
+
+/// How the guest shall differ from what its first boot made of it: told to it
+/// at each start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Changes {
+    /// The machine has another name than it was made with.
+    pub renamed: bool,
+    /// A name of the tz database.
+    pub time_zone: Option<String>,
+    /// The disk is a copy of another machine's.
+    pub copied: Option<Copied>,
+}
+
+/// What a copied guest must be told to be somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Copied {
+    /// 32 hex digits (machine-id(5)).
+    #[serde(rename = "MachineID")]
+    pub machine_id: String,
+    /// The user's key that the disk was copied with, `ssh-ed25519 AAAA...`.
+    pub user_key: String,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The guest's network card, which cloud-init is told about: QEMU's own choice

@@ -5,6 +5,8 @@ pub mod event;
 pub mod name;
 pub mod paths;
 pub mod proxy;
+pub mod published;
 pub mod status;
 pub mod units;
 pub mod verified;
+pub mod volume;

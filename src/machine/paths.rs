@@ -129,6 +129,12 @@ impl MachinePaths {
         self.data_dir().join("known_hosts")
     }
 
+    /// Private half of the host key, where the guest's first boot was another
+    /// machine's.
+    pub fn host_key(&self) -> PathBuf {
+        self.data_dir().join("host_key")
+    }
+
     /// Dates and the last port; losing it costs only those.
     pub fn history(&self) -> PathBuf {
         self.data_dir().join("history.json")
@@ -179,6 +185,11 @@ impl MachinePaths {
     /// What of the host's environment the guest gets in this run.
     pub fn environment(&self) -> PathBuf {
         self.runtime_dir().join("environment")
+    }
+
+    /// What the guest is told at this start.
+    pub fn settings(&self) -> PathBuf {
+        self.runtime_dir().join("settings")
     }
 
     /// Where the supervisor answers the CLI.

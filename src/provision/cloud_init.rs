@@ -115,13 +115,16 @@ fn users(guest: &Guest) -> Vec<Value> {
     if guest.username == "root" {
         return vec![root];
     }
-    let user = json!({
+    let mut user = json!({
         "name": guest.username,
         "groups": GROUPS,
         "shell": SHELL,
         "lock_passwd": true,
         "ssh_authorized_keys": keys,
     });
+    if let Some(uid) = guest.uid {
+        user["uid"] = uid.into();
+    }
     vec![user, root]
 }
 
@@ -213,6 +216,7 @@ mod tests {
         let config = rendered("core");
         assert_eq!(config["timezone"], "Asia/Kathmandu");
         assert_eq!(config["users"][0]["ssh_authorized_keys"], json!(["ssh-ed25519 U"]));
+        assert_eq!(config["users"][0]["uid"], 1234);
         assert_eq!(config["users"][0]["groups"], json!(["sudo", "wheel"]));
         assert_eq!(config["ssh_keys"]["ed25519_private"], "PRIVATE\n");
         assert_eq!(config["ssh_deletekeys"], true);
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn the_host_is_told_last() {
         let commands = rendered("core")["runcmd"].as_array().unwrap().clone();
-        assert_eq!(commands[0].as_array().unwrap().len(), 2 + 4);
+        assert_eq!(commands[0].as_array().unwrap().len(), 2 + 5);
         assert_eq!(commands[2], json!(["loginctl", "enable-linger", "core"]));
         let started = commands[3].as_array().unwrap();
         assert_eq!(started.last().unwrap(), "nsvm-ready.service");

@@ -12,6 +12,8 @@ use crate::machine::units::MiB;
 pub struct Guest<'a> {
     pub hostname: &'a str,
     pub username: &'a str,
+    /// Of the user; none: what the guest gives.
+    pub uid: Option<u32>,
     /// The machine's own key of its user, `ssh-ed25519 AAAA...`.
     pub authorized_key: &'a str,
     pub host_key: &'a KeyPair,
@@ -75,6 +77,7 @@ impl Guest<'_> {
             file("/etc/sysctl.d/90-nsvm.conf", 0o644, text!("sysctl.conf")),
             file("/etc/ssh/sshd_config.d/20-nsvm-machine.conf", 0o600, text!("sshd.conf")),
             file("/etc/nsvm/environment.sh", 0o644, ENVIRONMENT),
+            file("/etc/nsvm/settings.sh", 0o644, text!("settings.sh")),
             file("/etc/profile.d/nsvm-environment.sh", 0o644, text!("profile.sh")),
         ];
         files.extend(self.swap_files());
@@ -84,7 +87,7 @@ impl Guest<'_> {
 
     /// What runs at boot; the one that tells the host comes last.
     pub fn units(&self) -> Vec<GuestUnit> {
-        let mut units = vec![unit!("nsvm-environment.service")];
+        let mut units = vec![unit!("nsvm-environment.service"), unit!("nsvm-settings.service")];
         if self.swap.0 > 0 {
             units.push(unit!("nsvm-swap.service"));
         }
@@ -134,6 +137,7 @@ pub(super) fn with_all<T>(username: &str, look: impl FnOnce(&Guest) -> T) -> T {
     look(&Guest {
         hostname: "t1",
         username,
+        uid: Some(1234),
         authorized_key: "ssh-ed25519 U",
         host_key: &host_key,
         time_zone: "Asia/Kathmandu",
@@ -151,8 +155,11 @@ mod tests {
         with_all("core", |all| {
             let plain = Guest { swap: MiB(0), authorities: &[], ..*all };
             let names = |guest: &Guest| guest.units().iter().map(|u| u.name).collect::<Vec<_>>();
-            assert_eq!(names(&plain), ["nsvm-environment.service", "nsvm-ready.service"]);
-            assert_eq!(names(all).len(), 4);
+            assert_eq!(
+                names(&plain),
+                ["nsvm-environment.service", "nsvm-settings.service", "nsvm-ready.service"]
+            );
+            assert_eq!(names(all).len(), 5);
             let absent = |f: &GuestFile| !f.path.contains("swap") && !f.path.contains("/ca/");
             assert!(plain.files().iter().all(absent));
         });

@@ -59,12 +59,12 @@ pub fn render(guest: &Guest, merged: Option<&[u8]>) -> String {
 
 fn users<'a>(guest: &Guest<'a>) -> Vec<User<'a>> {
     let keys = [guest.authorized_key];
-    let root = User { name: "root", keys, groups: &[], shell: None };
+    let root = User { name: "root", uid: None, keys, groups: &[], shell: None };
     if guest.username == "root" {
         return vec![root];
     }
     let shell = Some(SHELL);
-    vec![User { name: guest.username, keys, groups: &GROUPS, shell }, root]
+    vec![User { name: guest.username, uid: guest.uid, keys, groups: &GROUPS, shell }, root]
 }
 
 /// Those that cloud-init has words or commands for come first.
@@ -133,6 +133,8 @@ struct Passwd<'a> {
 #[derive(Serialize)]
 struct User<'a> {
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
     #[serde(rename = "sshAuthorizedKeys")]
     keys: [&'a str; 1],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

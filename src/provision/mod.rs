@@ -7,4 +7,5 @@ pub mod guest;
 pub mod ignition;
 pub mod keys;
 pub mod seed;
+pub mod settings;
 pub mod time_zone;

@@ -9,6 +9,7 @@ use super::version::Version;
 use crate::host;
 use crate::machine::config::{Arch, GUEST_MAC};
 use crate::machine::name::MachineName;
+use crate::machine::published::Published;
 use crate::machine::units::MiB;
 
 /// The guest's virtio port that says when it is up.
@@ -60,14 +61,28 @@ pub struct Launch {
     /// Variables for the guest, lines of NAME=value; a file, because a proxy's
     /// password must not show in the arguments.
     pub environment: Option<PathBuf>,
+    /// What the guest is told at this start; a file, for keys may be in it.
+    pub settings: Option<PathBuf>,
+    /// Directories of the host.
+    pub volumes: Vec<SharedDir>,
     /// Port on 127.0.0.1 that leads to the guest's port 22.
     pub ssh_port: u16,
+    /// More such ports.
+    pub ports: Vec<Published>,
     pub qmp_socket: PathBuf,
     pub ready_socket: PathBuf,
     pub serial_log: PathBuf,
     /// Appended to the kernel's command line by guests that boot by
     /// systemd-stub (SMBIOS type 11, systemd-stub(7)).
     pub kernel_arguments: Option<String>,
+}
+
+/// A directory of the host that the guest may mount by its tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedDir {
+    pub tag: String,
+    pub path: PathBuf,
+    pub read_only: bool,
 }
 
 /// The arguments, without the program itself.
@@ -81,6 +96,7 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         disk(launch),
         seed(launch),
         network(launch),
+        volumes(launch),
         small_devices(),
         ready_port(launch),
         console(launch),
@@ -183,11 +199,29 @@ fn seed(launch: &Launch) -> Vec<OsString> {
     vec!["-blockdev".into(), with_path(options, path), "-device".into(), device.into()]
 }
 
-/// User-mode networking with one way in. No boot ROM: it would only cost time.
+/// User-mode networking with a way in for SSH and for each published port. No boot ROM: it would only cost time.
 fn network(launch: &Launch) -> Vec<OsString> {
-    let user = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{}-:22", launch.ssh_port);
+    let ssh = Published { host: launch.ssh_port, guest: 22 };
+    let forwards = std::iter::once(&ssh).chain(&launch.ports);
+    let forwards: String =
+        forwards.map(|p| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", p.host, p.guest)).collect();
+    let user = format!("user,id=net0{forwards}");
     let card = format!("virtio-net-pci,netdev=net0,romfile=,mac={GUEST_MAC}");
     strings(&["-netdev", &user, "-device", &card])
+}
+
+/// By 9p, as whoever runs QEMU: files belong to that user, whatever the guest
+/// says (`security_model=none`). What is read-only QEMU itself refuses to
+/// write. Inode numbers of several host file systems are told apart.
+fn volumes(launch: &Launch) -> Vec<OsString> {
+    let share = |dir: &SharedDir| {
+        let access = if dir.read_only { ",readonly=on" } else { "" };
+        let options =
+            format!("local,id={0},security_model=none,multidevs=remap{access},path=", dir.tag);
+        let device = format!("virtio-9p-pci,fsdev={0},mount_tag={0}", dir.tag);
+        ["-fsdev".into(), with_path(&options, &dir.path), "-device".into(), device.into()]
+    };
+    launch.volumes.iter().flat_map(share).collect()
 }
 
 /// Randomness for the guest, and memory it does not use back for the host.
@@ -243,6 +277,10 @@ fn provisioning(launch: &Launch) -> Vec<OsString> {
     if let Some(path) = &launch.environment {
         argv.push("-fw_cfg".into());
         argv.push(with_path("name=opt/nsvm/environment,file=", path));
+    }
+    if let Some(path) = &launch.settings {
+        argv.push("-fw_cfg".into());
+        argv.push(with_path("name=opt/nsvm/settings,file=", path));
     }
     if let Some(arguments) = &launch.kernel_arguments {
         let mut value = OsString::from("type=11,value=io.systemd.stub.kernel-cmdline-extra=");

@@ -266,7 +266,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<MachineConfig, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::config::{Arch, DiskFormat, ImagePin, Provisioning, Resources, SshConfig};
+    use crate::machine::config::{
+        Arch, Changes, DiskFormat, ImagePin, Provisioning, Resources, SshConfig,
+    };
     use crate::machine::units::{GiB, MiB};
 
     fn store() -> (tempfile::TempDir, Store) {
@@ -294,6 +296,10 @@ mod tests {
             ssh: SshConfig { username: "core".into(), port: 1, host_key: None },
             rootful: false,
             provisioning: Provisioning::Ignition,
+            volumes: Vec::new(),
+            ports: Vec::new(),
+            protected: false,
+            changes: Changes::default(),
             unknown: serde_json::Map::new(),
         }
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{StoreError, io_error};
 use crate::fs::{Access, write_atomic};
+use crate::machine::published::Published;
 use crate::machine::status::Status;
 
 /// Dates of a machine. Losing them costs the dates.
@@ -42,6 +43,9 @@ pub struct RunRecord {
     pub qemu_pid: u32,
     #[serde(rename = "SSHPort")]
     pub ssh_port: u16,
+    /// The published ports as they are in this run.
+    #[serde(default)]
+    pub ports: Vec<Published>,
     pub started: Timestamp,
     /// The accelerator in use and why better ones are not, as `inspect` shows.
     pub accelerator: Value,
@@ -107,6 +111,7 @@ mod tests {
             supervisor_pid: 1,
             qemu_pid: 2,
             ssh_port: 3,
+            ports: Vec::new(),
             started: Timestamp::UNIX_EPOCH,
             accelerator: Value::Null,
             agent: None,

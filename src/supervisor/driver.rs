@@ -126,6 +126,7 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
             supervisor_pid: 0,
             qemu_pid: 0,
             ssh_port: config.ssh.port,
+            ports: config.ports.clone(),
             started: Timestamp::now(),
             accelerator: Value::Null,
             agent: None,
@@ -206,6 +207,7 @@ impl Driver {
             Happening::Spawned(spawned) => {
                 self.run.qemu_pid = spawned.process.pid();
                 self.run.ssh_port = spawned.ssh_port;
+                self.run.ports = spawned.ports;
                 self.run.accelerator = spawned.accelerator;
                 self.vm.started(spawned.process);
                 self.record();

@@ -1,6 +1,6 @@
 //! From a machine config and host facts to a running QEMU.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,8 +11,11 @@ use crate::fs::{Access, Lock, write_atomic};
 use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
+use crate::machine::published::Published;
+use crate::machine::volume::Volume;
+use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{Launch, TcgThreads, argv};
+use crate::qemu::command::{Launch, SharedDir, TcgThreads, argv};
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
@@ -25,6 +28,7 @@ const ASKERS_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Launched {
     pub process: QemuProcess,
     pub ssh_port: u16,
+    pub ports: Vec<Published>,
     /// As `inspect` shows it.
     pub accelerator: Value,
     pub translated: bool,
@@ -43,6 +47,7 @@ pub fn survey(
     progress: &dyn Progress,
 ) -> Result<Facts, Failure> {
     base(context, config)?;
+    volumes(config)?;
     let host = Host::current();
     let wanted = Wanted { host, guest: config.image.arch, chosen: context.qemu.as_deref() };
     facts::survey(&wanted, &context.store.dirs().probe_cache(), progress)
@@ -58,8 +63,13 @@ pub fn launch(
     progress: &dyn Progress,
 ) -> Result<Launched, Failure> {
     let ssh_port = port(context, config, progress)?;
-    let environment = environment(context, config)?;
-    let launch = describe(context, config, facts, ssh_port, environment);
+    let passed = Passed {
+        ssh_port,
+        ports: published(config, ssh_port, progress)?,
+        environment: environment(context, config)?,
+        settings: settings_file(context, config)?,
+    };
+    let launch = describe(context, config, facts, passed);
     let paths = context.store.paths(&config.name);
     let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
         .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
@@ -70,6 +80,7 @@ pub fn launch(
     Ok(Launched {
         process,
         ssh_port,
+        ports: launch.ports,
         accelerator: serde_json::to_value(&facts.choice).unwrap_or_default(),
         translated: facts.choice.in_use == Accelerator::Tcg,
     })
@@ -114,6 +125,90 @@ fn port(
     Ok(port)
 }
 
+/// The published ports; one that cannot be had is on another port in this run.
+fn published(
+    config: &MachineConfig,
+    ssh_port: u16,
+    progress: &dyn Progress,
+) -> Result<Vec<Published>, Failure> {
+    let mut used = vec![ssh_port];
+    let mut ports = Vec::new();
+    for wanted in &config.ports {
+        let host = claim(wanted.host, &used)
+            .map_err(|e| failure(&format!("finding a free port on 127.0.0.1: {e}"), None))?;
+        if host != wanted.host {
+            let guest = wanted.guest;
+            progress.warn(format!(
+                "port {} cannot be had: the guest's port {guest} is on port {host} in this run",
+                wanted.host
+            ));
+        }
+        used.push(host);
+        ports.push(Published { host, ..*wanted });
+    }
+    Ok(ports)
+}
+
+/// This port, or another one, that is not among those used already.
+fn claim(wanted: u16, used: &[u16]) -> std::io::Result<u16> {
+    let mut port = free_port(Some(wanted))?;
+    while used.contains(&port) {
+        port = free_port(None)?;
+    }
+    Ok(port)
+}
+
+/// What a volume shows must be there: QEMU would say so in words of its own.
+fn volumes(config: &MachineConfig) -> Result<(), Failure> {
+    let is_gone = |source: &&str| !Path::new(source).is_dir();
+    let Some(gone) = config.volumes.iter().map(|v| v.source.as_str()).find(is_gone) else {
+        return Ok(());
+    };
+    let hint = format!(
+        "Put it back, or name the volumes anew with `nsvm machine set --volume SRC:DST {0}` \
+         (none: `nsvm machine set --volume \"\" {0}`)",
+        config.name
+    );
+    Err(failure(&format!("the volume \"{gone}\" is no directory"), Some(hint)))
+}
+
+/// Writes what the guest is told at this start; `None` when that is nothing.
+fn settings_file(context: &Context, config: &MachineConfig) -> Result<Option<PathBuf>, Failure> {
+    let paths = context.store.paths(&config.name);
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|e| failure(&format!("reading \"{}\": {e}", path.display()), None))
+    };
+    let keys = match &config.changes.copied {
+        None => None,
+        Some(copied) => Some((copied, read(&paths.host_key())?, read(&paths.identity_public())?)),
+    };
+    let told = Settings {
+        host_name: config.changes.renamed.then_some(config.name.as_str()),
+        time_zone: config.changes.time_zone.as_deref(),
+        identity: keys.as_ref().map(|(copied, host_key, user_key)| Identity {
+            machine_id: &copied.machine_id,
+            host_key,
+            old_user_key: &copied.user_key,
+            user_key: user_key.trim_end(),
+        }),
+        volumes: &config.volumes,
+    };
+    let Some(text) = settings::render(&told) else { return Ok(None) };
+    let path = paths.settings();
+    write_atomic(&path, text.as_bytes(), Access::Owner)
+        .map_err(|e| failure(&format!("writing \"{}\": {e}", path.display()), None))?;
+    Ok(Some(path))
+}
+
+/// What of a start is found out or written anew each time.
+struct Passed {
+    ssh_port: u16,
+    ports: Vec<Published>,
+    environment: Option<PathBuf>,
+    settings: Option<PathBuf>,
+}
+
 /// Writes what this host's environment has for the guest; `None` when that is
 /// nothing.
 fn environment(context: &Context, config: &MachineConfig) -> Result<Option<PathBuf>, Failure> {
@@ -128,13 +223,7 @@ fn environment(context: &Context, config: &MachineConfig) -> Result<Option<PathB
     Ok(Some(path))
 }
 
-fn describe(
-    context: &Context,
-    config: &MachineConfig,
-    facts: &Facts,
-    ssh_port: u16,
-    environment: Option<PathBuf>,
-) -> Launch {
+fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Passed) -> Launch {
     let paths = context.store.paths(&config.name);
     let translated = facts.choice.in_use == Accelerator::Tcg;
     Launch {
@@ -151,12 +240,23 @@ fn describe(
         overlay: paths.overlay(),
         ignition: config.provisioning.by_ignition().then(|| paths.ignition()),
         seed: config.provisioning.by_cloud_init().then(|| paths.seed()),
-        environment,
-        ssh_port,
+        environment: passed.environment,
+        settings: passed.settings,
+        volumes: config.volumes.iter().enumerate().map(shared).collect(),
+        ssh_port: passed.ssh_port,
+        ports: passed.ports,
         qmp_socket: paths.qmp_socket(),
         ready_socket: paths.ready_socket(),
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
+    }
+}
+
+fn shared((index, volume): (usize, &Volume)) -> SharedDir {
+    SharedDir {
+        tag: settings::tag(index),
+        path: PathBuf::from(&volume.source),
+        read_only: volume.read_only,
     }
 }
 

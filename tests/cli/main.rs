@@ -14,6 +14,8 @@ mod provisioning;
 mod rootfs;
 mod settings;
 #[cfg(unix)]
+mod sharing;
+#[cfg(unix)]
 mod unix;
 
 use common::Home;

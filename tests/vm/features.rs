@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::common::Home;
 use crate::machine::Machine;
+use crate::sharing;
 
 const ZONE: &str = "Asia/Kathmandu";
 
@@ -50,9 +51,9 @@ pub fn options(home: &Home, by: By) -> Vec<String> {
         By::CloudInit => ("--cloud-init", write(home, "own.yaml", OWN_CLOUD_CONFIG)),
     };
     let swap = SWAP.to_string();
-    ["--timezone", ZONE, "--swap", &swap, "--guest-ca", &authority, option, &merged]
-        .map(str::to_owned)
-        .into()
+    let options = ["--timezone", ZONE, "--swap", &swap, "--guest-ca", &authority, option, &merged]
+        .map(str::to_owned);
+    options.into_iter().chain(sharing::options(home)).collect()
 }
 
 /// The user's own: a file of theirs, and one of ours with their text.
@@ -158,8 +159,16 @@ pub fn the_users_own(machine: &Machine) {
 
 /// All of the above, in order.
 pub fn all(machine: &Machine) {
-    let list: [fn(&Machine); 6] =
-        [accounts, names_and_time, disk_and_swap, proxies, authorities, the_users_own];
+    let list: [fn(&Machine); 8] = [
+        accounts,
+        names_and_time,
+        disk_and_swap,
+        proxies,
+        authorities,
+        the_users_own,
+        sharing::volumes,
+        sharing::ports,
+    ];
     for feature in list {
         feature(machine);
     }

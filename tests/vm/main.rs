@@ -23,6 +23,7 @@ mod named;
 mod run;
 #[path = "../image/server.rs"]
 mod server;
+mod sharing;
 mod stream;
 mod terminal;
 
@@ -61,6 +62,7 @@ fn the_life_of_a_machine() {
     machine.tell("terminal is restored", terminal::restored);
     machine.tell("Ignition ran", guest::ignition_ran);
     machine.tell("every feature, by Ignition", features::all);
+    machine.tell("copies", sharing::copies);
     machine.tell("waiting", machine::waiting);
     machine.tell("no login by password", guest::no_password);
     machine.tell("host key", guest::host_key);

@@ -17,6 +17,15 @@ pub fn write(dir: &Path, to: &mut dyn Write) -> io::Result<()> {
     tar.builder.finish()
 }
 
+/// Writes the tar of a file, or of a directory and what is below it, under
+/// another name.
+pub fn write_as(path: &Path, name: &Path, to: &mut dyn Write) -> io::Result<()> {
+    let owner = ids(&fs::metadata(path)?);
+    let mut tar = Tar { builder: Builder::new(to), owner };
+    tar.entry(path, name).map_err(|e| named(&e, path))?;
+    tar.builder.finish()
+}
+
 fn ids(metadata: &Metadata) -> (u64, u64) {
     let mut header = Header::new_gnu();
     header.set_metadata_in_mode(metadata, HeaderMode::Complete);

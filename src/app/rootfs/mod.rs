@@ -1,8 +1,8 @@
 //! Root file systems of this host for `nsvm run`: a tar, or a directory as
 //! one, sent once and known by its digest from then on.
 
-mod directory;
-mod stream;
+pub(super) mod directory;
+pub(super) mod stream;
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -16,7 +16,7 @@ use crate::image::decode::{Compression, open};
 use crate::machine::event::Progress;
 use crate::namespace::run::{Digest, RootFs};
 use crate::protocol::outcome::Outcome;
-use crate::protocol::request::Request;
+use crate::protocol::request::{ROOT_TRAILER, Request};
 use stream::{Hashing, Sent, Watched};
 
 /// The root file system at `path`, as the place knows it. One it does not
@@ -98,7 +98,7 @@ fn send(
 ) -> anyhow::Result<()> {
     let (watched, events) = Watched::new(source.path());
     let end = watched.end();
-    let sent = Sent::new(source.tar(watched)?);
+    let sent = Sent::new(source.tar(watched)?, ROOT_TRAILER);
     let failed = sent.failed();
     let stdio = Stdio {
         stdin: Box::new(sent),

@@ -9,7 +9,6 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use crate::machine::event::Event;
-use crate::protocol::request::ROOT_TRAILER;
 
 /// Takes bytes and keeps their SHA-256.
 #[derive(Default)]
@@ -33,7 +32,7 @@ impl Write for Hashing {
     }
 }
 
-/// The trailer behind a tar that could be read to its end. An error ends the
+/// A trailer behind a tar that could be read to its end. An error ends the
 /// stream without it, and is kept: a session tells only that stdin has ended.
 pub struct Sent {
     tar: Box<dyn Read + Send>,
@@ -52,8 +51,8 @@ impl Failed {
 }
 
 impl Sent {
-    pub fn new(tar: Box<dyn Read + Send>) -> Self {
-        Self { tar, trailer: ROOT_TRAILER, failed: Failed::default() }
+    pub fn new(tar: Box<dyn Read + Send>, trailer: &'static [u8]) -> Self {
+        Self { tar, trailer, failed: Failed::default() }
     }
 
     pub fn failed(&self) -> Failed {
@@ -98,6 +97,12 @@ impl Watched {
         let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
         let total = source.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
         (Self { what: format!("sending {name}"), total, events }, receiver)
+    }
+
+    /// For what is not sent as it lies there.
+    #[must_use]
+    pub fn of_unknown_length(self) -> Self {
+        Self { total: None, ..self }
     }
 
     pub fn end(&self) -> End {
@@ -168,13 +173,13 @@ mod tests {
     #[test]
     fn the_trailer_comes_behind_a_whole_tar_alone() {
         let mut bytes = Vec::new();
-        Sent::new(Box::new(&b"tar"[..])).read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, [b"tar", ROOT_TRAILER].concat());
+        Sent::new(Box::new(&b"tar"[..]), b"end").read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"tarend");
         let broken = piped(|mut pipe| {
             pipe.write_all(b"half")?;
             Err(io::Error::other("unreadable"))
         });
-        let mut sent = Sent::new(Box::new(broken.unwrap()));
+        let mut sent = Sent::new(Box::new(broken.unwrap()), b"end");
         let (failed, mut bytes) = (sent.failed(), Vec::new());
         sent.read_to_end(&mut bytes).unwrap_err();
         assert_eq!(bytes, b"half");

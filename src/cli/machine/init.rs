@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::app::Context;
 use crate::app::init::{InitRequest, init};
 use crate::app::provisioning::{Choice, ProvisionRequest};
+use crate::app::sharing::Sharing;
 use crate::app::start::{StartRequest, start};
 use crate::cli::image::options::ImageOptions;
 use crate::cli::printer::{Printer, Verbosity};
@@ -60,6 +61,17 @@ pub struct InitArgs {
     /// The user in the guest [default: what the image is made for]
     #[arg(long)]
     username: Option<String>,
+    /// Directory of the host that the guest sees, by default at the same path
+    /// (repeatable)
+    #[arg(short, long, value_name = "SRC[:DST[:ro|rw]]")]
+    volume: Vec<String>,
+    /// Port of the guest on 127.0.0.1 of the host (repeatable)
+    #[arg(short, long, value_name = "HOST:GUEST")]
+    publish: Vec<String>,
+    /// Accepted for podman's sake: the network is always QEMU's user-mode one
+    #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    user_mode_networking: Option<bool>,
     /// Make root the user that commands run as
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -95,6 +107,7 @@ impl InitArgs {
             },
             username: self.username.or(default.user),
             rootful: self.rootful.unwrap_or(default.rootful),
+            sharing: Sharing { volumes: self.volume, ports: self.publish },
         }
     }
 }

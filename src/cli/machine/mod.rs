@@ -1,5 +1,6 @@
 //! `nsvm machine ...`: one file a verb.
 
+mod cp;
 mod init;
 mod inspect;
 mod list;
@@ -37,6 +38,7 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    Cp(cp::CpArgs),
     Logs(logs::LogsArgs),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::SshConfigArgs),
@@ -54,6 +56,7 @@ pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
         Verb::Set(args) => set::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::List(args) => list::run(&args),
+        Verb::Cp(args) => cp::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::SshConfig(args) => ssh_config::run(&args),

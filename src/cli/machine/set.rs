@@ -1,6 +1,7 @@
 //! `nsvm machine set`
 
 use crate::app::set::{SetRequest, set};
+use crate::app::sharing::Sharing;
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::machine::units::{GiB, MiB};
@@ -28,6 +29,17 @@ pub struct SetArgs {
     /// Whether root is the user that commands run as
     #[arg(long, group = "change", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     rootful: Option<bool>,
+    /// Time zone of the guest, such as Europe/Berlin, or local
+    #[arg(long, value_name = "ZONE", group = "change")]
+    timezone: Option<String>,
+    /// Directories of the host that it sees from now on (repeatable): these
+    /// alone, none with ""
+    #[arg(short, long, value_name = "SRC[:DST[:ro|rw]]", group = "change")]
+    volume: Vec<String>,
+    /// Ports of the guest on 127.0.0.1 from now on (repeatable): these alone,
+    /// none with ""
+    #[arg(short, long, value_name = "HOST:GUEST", group = "change")]
+    publish: Vec<String>,
 }
 
 pub fn run(args: &SetArgs) -> anyhow::Result<u8> {
@@ -37,7 +49,9 @@ pub fn run(args: &SetArgs) -> anyhow::Result<u8> {
         memory: args.memory.map(MiB),
         disk_size: args.disk_size.map(GiB),
         rootful: args.rootful,
+        time_zone: args.timezone.clone(),
+        sharing: Sharing { volumes: args.volume.clone(), ports: args.publish.clone() },
     };
-    set(&context, &args.which.name, request, &Printer::new(Verbosity::Normal))?;
+    set(&context, &args.which.name, &request, &Printer::new(Verbosity::Normal))?;
     Ok(0)
 }

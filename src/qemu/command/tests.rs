@@ -22,7 +22,10 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         ignition: None,
         seed: None,
         environment: None,
+        settings: None,
+        volumes: Vec::new(),
         ssh_port: 40022,
+        ports: Vec::new(),
         qmp_socket: "/r/qmp.sock".into(),
         ready_socket: "/r/ready.sock".into(),
         serial_log: "/s/serial.log".into(),
@@ -201,4 +204,34 @@ fn the_confinement_is_asked_for_only_where_it_exists() {
     assert_eq!(value(&launch, "-sandbox"), None);
     launch.sandbox = true;
     assert!(value(&launch, "-sandbox").unwrap().contains("spawn=deny"));
+}
+
+#[test]
+fn published_ports_are_on_the_loopback_beside_ssh() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    launch.ports = vec!["8080:80".parse().unwrap(), "5432:5432".parse().unwrap()];
+    assert_eq!(
+        value(&launch, "-netdev").unwrap(),
+        "user,id=net0,hostfwd=tcp:127.0.0.1:40022-:22,hostfwd=tcp:127.0.0.1:8080-:80,\
+         hostfwd=tcp:127.0.0.1:5432-:5432"
+    );
+}
+
+#[test]
+fn volumes_are_shared_by_9p_and_qemu_keeps_the_read_only_ones() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    assert_eq!(value(&launch, "-fsdev"), None);
+    let dir = |tag: &str, path: &str, read_only| SharedDir {
+        tag: tag.into(),
+        path: path.into(),
+        read_only,
+    };
+    launch.volumes = vec![dir("nsvm0", "/my dir,1", true), dir("nsvm1", "/b", false)];
+    launch.settings = Some("/r/settings".into());
+    let lines = lines(&launch);
+    let at = |wanted: &str| lines.iter().position(|line| line == wanted).unwrap();
+    let first = "local,id=nsvm0,security_model=none,multidevs=remap,readonly=on,path=/my dir,,1";
+    assert_eq!(at(first) + 2, at("virtio-9p-pci,fsdev=nsvm0,mount_tag=nsvm0"));
+    at("local,id=nsvm1,security_model=none,multidevs=remap,path=/b");
+    at("name=opt/nsvm/settings,file=/r/settings");
 }
