@@ -61,19 +61,22 @@ fn the_next_try_asks_for_the_rest() {
     let world = interrupted(&server, file.clone(), &disk);
     server.route(RAW, [file]);
     finish(&world, &server, &disk);
-    assert_eq!(server.seen().last().unwrap().range, Some(500_000));
-    assert_eq!(server.seen().last().unwrap().sent, disk.len() - 500_000);
+    let last = server.seen().pop().unwrap();
+    assert_eq!((last.range, last.condition.as_deref()), (Some(500_000), Some("\"one\"")));
+    assert_eq!(last.sent, disk.len() - 500_000);
 }
 
 #[test]
 fn a_changed_file_or_a_server_without_ranges_begins_anew() {
     let (old, new) = (raw_disk(1), raw_disk(2));
     let changed = Reply::file(&new).etag("new");
-    for second in [changed.clone(), changed.without_ranges()] {
+    let (conditional, part) = (changed.clone(), changed.clone().without_conditions());
+    for (second, requests) in [(conditional, 2), (part, 3), (changed.without_ranges(), 2)] {
         let server = Server::start();
         let world = interrupted(&server, Reply::file(&old).etag("old"), &new);
         server.route(RAW, [second]);
         finish(&world, &server, &new);
+        assert_eq!(server.requests(RAW), requests);
     }
 }
 

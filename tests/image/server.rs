@@ -16,7 +16,7 @@ pub struct Reply {
     status: &'static str,
     headers: Vec<String>,
     body: Arc<Vec<u8>>,
-    ranges: bool,
+    ranges: Ranges,
     fault: Fault,
     /// Bytes a second.
     speed: Option<usize>,
@@ -36,6 +36,17 @@ enum Framing {
     Close,
 }
 
+/// What becomes of a request for a part of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    /// The part, on the request's condition (RFC 9110 section 13.1.5).
+    Conditional,
+    /// The part, whatever the condition was.
+    Always,
+    /// The whole file.
+    Never,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -49,8 +60,8 @@ impl Reply {
     pub fn file(body: &[u8]) -> Self {
         let body = Arc::new(body.to_vec());
         let (status, headers) = ("200 OK", Vec::new());
-        let (fault, framing) = (Fault::None, Framing::Length);
-        Self { status, headers, body, ranges: true, fault, speed: None, framing }
+        let (ranges, fault, framing) = (Ranges::Conditional, Fault::None, Framing::Length);
+        Self { status, headers, body, ranges, fault, speed: None, framing }
     }
 
     pub fn status(status: &'static str) -> Self {
@@ -76,7 +87,12 @@ impl Reply {
 
     /// Answers every request with the whole file.
     pub fn without_ranges(self) -> Self {
-        Self { ranges: false, ..self }
+        Self { ranges: Ranges::Never, ..self }
+    }
+
+    /// Sends the part that is asked for, even of another file than it is of.
+    pub fn without_conditions(self) -> Self {
+        Self { ranges: Ranges::Always, ..self }
     }
 
     pub fn cut_after(self, bytes: usize) -> Self {
@@ -123,14 +139,25 @@ impl Reply {
         to.write_all(b"\r\n")
     }
 
+    /// Where the part begins that answers this request; `None` for the whole.
+    fn start(&self, request: &Request) -> Option<usize> {
+        let is_same = |tag: &String| self.headers.iter().any(|line| *line == format!("ETag: {tag}"));
+        let holds = match self.ranges {
+            Ranges::Conditional => request.condition.as_ref().is_none_or(is_same),
+            Ranges::Always => true,
+            Ranges::Never => false,
+        };
+        request.range.filter(|_| holds && self.status == "200 OK")
+    }
+
     /// Sends the answer; `count` learns of each piece of the body.
     fn send(
         &self,
         to: &mut impl Write,
-        range: Option<usize>,
+        request: &Request,
         count: impl Fn(usize),
     ) -> std::io::Result<()> {
-        let start = range.filter(|_| self.ranges && self.status == "200 OK");
+        let start = self.start(request);
         let body = &self.body[start.unwrap_or(0).min(self.body.len())..];
         let mut head = match start {
             Some(start) => format!(
@@ -172,8 +199,18 @@ pub struct Seen {
     pub path: String,
     /// First byte asked for by `Range`.
     pub range: Option<usize>,
+    /// What `If-Range` says the file must still be.
+    pub condition: Option<String>,
     /// Bytes of the body that were sent.
     pub sent: usize,
+}
+
+/// What is read of a request.
+#[derive(Debug, Default)]
+struct Request {
+    path: String,
+    range: Option<usize>,
+    condition: Option<String>,
 }
 
 #[derive(Clone)]
@@ -229,18 +266,20 @@ impl Server {
     }
 
     fn answer(&self, mut stream: TcpStream) {
-        let Some((path, range)) = request(&stream) else { return };
+        let Some(request) = request(&stream) else { return };
         // What was sent is nearly what was received: tests count it.
         SockRef::from(&stream).set_send_buffer_size(64 << 10).unwrap();
-        let reply = self.next_reply(&path);
+        let reply = self.next_reply(&request.path);
         // Recorded before it is sent: the client may be gone first.
         let at = {
+            let Request { path, range, condition } = &request;
+            let (path, condition) = (path.clone(), condition.clone());
             let mut seen = self.seen.lock().unwrap();
-            seen.push(Seen { path, range, sent: 0 });
+            seen.push(Seen { path, range: *range, condition, sent: 0 });
             seen.len() - 1
         };
         // An error means that the client has gone.
-        let _ = reply.send(&mut stream, range, |n| self.seen.lock().unwrap()[at].sent += n);
+        let _ = reply.send(&mut stream, &request, |n| self.seen.lock().unwrap()[at].sent += n);
     }
 
     fn next_reply(&self, path: &str) -> Reply {
@@ -252,18 +291,23 @@ impl Server {
     }
 }
 
-/// Path and start of the range of a request.
-fn request(stream: &TcpStream) -> Option<(String, Option<usize>)> {
+/// The head of a request.
+fn request(stream: &TcpStream) -> Option<Request> {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
-    let mut range = None;
+    let mut request = Request { path, ..Request::default() };
     for line in lines.take_while(|line| !line.is_empty()) {
-        let line = line.to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("range: bytes=") {
-            range = value.trim_end_matches('-').parse().ok();
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        match &*name.to_ascii_lowercase() {
+            "range" => {
+                let start = value.strip_prefix("bytes=").map(|range| range.trim_end_matches('-'));
+                request.range = start.and_then(|start| start.parse().ok());
+            }
+            "if-range" => request.condition = Some(value.to_owned()),
+            _ => {}
         }
     }
-    Some((path, range))
+    Some(request)
 }
 
 impl Reply {
@@ -275,6 +319,6 @@ impl Reply {
             stream.read_exact(&mut byte)?;
             request.push(byte[0]);
         }
-        self.send(stream, None, |_| ())
+        self.send(stream, &Request::default(), |_| ())
     }
 }
