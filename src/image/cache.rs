@@ -216,6 +216,7 @@ impl Cache {
             Ok(suffices(&found)?.then_some(found))
         };
         if let Some(found) = recall()? {
+            self.forget_finished_download(key);
             return Ok(found);
         }
         let _lock = self.lock(key, what, job)?;
@@ -225,6 +226,8 @@ impl Cache {
         self.sweep();
         let found = make()?;
         self.remember(key, &found)?;
+        // Not before: who is killed in between has nothing to download again.
+        self.forget_download(key);
         Ok(found)
     }
 }

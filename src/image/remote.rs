@@ -127,7 +127,8 @@ impl Attempt {
     }
 }
 
-/// Goes on with what is saved. Only an interrupted download stays saved.
+/// Goes on with what is saved. That of an interrupted download stays saved, and
+/// that of a finished one until the cache remembers what it has given.
 fn attempt(
     job: &Job<'_>,
     key: &Key,
@@ -138,6 +139,7 @@ fn attempt(
     let saved = Saved::find(job.cache, key, url);
     let result = transfer(job, key, url, &saved, expected, plan);
     match &result {
+        Ok(_) => {}
         Err(ImageError::Cancelled) => saved.remove_if_empty(),
         // What was kept is checked with the rest: whatever the server said
         // meanwhile (a login page, say), it may be worth going on with.
@@ -145,7 +147,7 @@ fn attempt(
             saved.remove_if_empty();
         }
         Err(ImageError::NoSpace { .. }) => saved.remove_if_empty(),
-        _ => saved.remove(),
+        Err(_) => saved.remove(),
     }
     result.map_err(|error| match error {
         ImageError::Fetch(FetchError::Changed { .. }) => Attempt::Anew(error),

@@ -20,6 +20,7 @@ use crate::host;
 
 pub struct Saved<'a> {
     cache: &'a Cache,
+    key: &'a Key,
     /// The bytes.
     path: PathBuf,
     /// Which file they are of.
@@ -38,9 +39,9 @@ pub struct Note {
 
 impl<'a> Saved<'a> {
     /// Looks for what an earlier try from the same URL has left.
-    pub fn find(cache: &'a Cache, key: &Key, url: &Url) -> Self {
+    pub fn find(cache: &'a Cache, key: &'a Key, url: &Url) -> Self {
         let (path, note_path) = cache.download(key);
-        let mut saved = Self { cache, path, note_path, known: None, url: url.to_string() };
+        let mut saved = Self { cache, key, path, note_path, known: None, url: url.to_string() };
         saved.known = saved.read_note();
         saved
     }
@@ -98,10 +99,9 @@ impl<'a> Saved<'a> {
         }
     }
 
-    /// Forgets all: it is in the cache now, or it was wrong.
+    /// Forgets all.
     pub fn remove(&self) {
-        let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_file(&self.note_path);
+        self.cache.forget_download(self.key);
     }
 
     /// Forgets it if there is nothing to go on from.

@@ -104,3 +104,25 @@ fn a_complete_file_is_not_asked_for_again() {
     finish(&world, &server, &disk);
     assert_eq!(server.requests(RAW), 1);
 }
+
+/// A kill between the two: the base has its name, and nobody knows it yet, or
+/// what was downloaded is still there.
+#[test]
+fn killed_before_all_was_tidied_up_costs_no_byte() {
+    let (server, disk) = (Server::start(), raw_disk(1));
+    let world = interrupted(&server, Reply::file(&disk).etag("one"), &disk);
+    let name = world.unfinished().pop().unwrap();
+    let (bytes, note) = (world.cache_dir().join(&name), format!("index/{name}.json"));
+    let note = world.cache_dir().join(note);
+    let noted = fs::read(&note).unwrap();
+    fs::write(&bytes, &disk).unwrap();
+    let base = world.cache_dir().join(format!("{}.raw", digest(&disk)));
+    fs::write(&base, &disk).unwrap();
+    assert_eq!(finish(&world, &server, &disk).base, base);
+
+    fs::write(&bytes, &disk).unwrap();
+    fs::write(&note, noted).unwrap();
+    finish(&world, &server, &disk);
+    assert!(!note.exists());
+    assert_eq!(server.requests(RAW), 1);
+}

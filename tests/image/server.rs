@@ -141,7 +141,8 @@ impl Reply {
 
     /// Where the part begins that answers this request; `None` for the whole.
     fn start(&self, request: &Request) -> Option<usize> {
-        let is_same = |tag: &String| self.headers.iter().any(|line| *line == format!("ETag: {tag}"));
+        let is_same =
+            |tag: &String| self.headers.iter().any(|line| *line == format!("ETag: {tag}"));
         let holds = match self.ranges {
             Ranges::Conditional => request.condition.as_ref().is_none_or(is_same),
             Ranges::Always => true,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cache, Lock};
+use super::{Cache, Key, Lock};
 use crate::host;
 
 /// An unfinished download is worth its space for so long.
@@ -29,6 +29,25 @@ impl Cache {
     pub(super) fn sweep(&self) {
         for left in self.left_overs(false) {
             self.remove_left_over(&left);
+        }
+    }
+
+    /// Removes what an unfinished download has left: it is in the cache now, or
+    /// it was wrong. The caller holds the lock of its key.
+    pub(in crate::image) fn forget_download(&self, key: &Key) {
+        let (bytes, note) = self.download(key);
+        let _ = fs::remove_file(bytes);
+        let _ = fs::remove_file(note);
+    }
+
+    /// The same for a download that is in the cache, whose program was killed
+    /// before it did so. Nothing is taken from a process that works on it.
+    pub(super) fn forget_finished_download(&self, key: &Key) {
+        if !self.download(key).0.exists() {
+            return;
+        }
+        if let Ok(Some(_lock)) = Lock::try_acquire(&self.lock_path(&key.0)) {
+            self.forget_download(key);
         }
     }
 
