@@ -255,7 +255,7 @@ mod tests {
         for (from, to, reason) in [
             ("\"ours\"", "\"debian\"", "has a name that is taken"),
             ("\"ours\"", "\"Our:s\"", "has a name that cannot be typed"),
-            ("https://", "ftp://", "is not http or https"),
+            ("https://", "ftp://", "is not https, http or file"),
             ("{url}.sha256", "http://example.org/x", "is not https"),
             ("disk-{arch}", "disk-{ark}", "{ark}"),
             ("[\"new\"]", "[\"2\"]", "twice"),

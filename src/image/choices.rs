@@ -23,7 +23,7 @@ pub struct Choices {
     pub cacert: Option<PathBuf>,
     /// URL prefixes to try in place of the publisher's own.
     pub mirrors: Option<Vec<String>>,
-    /// Images of the user's own, found before those this program knows.
+    /// Images of the user's own, besides those this program knows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub catalog: Vec<Entry>,
     /// `NSVM_STREAM_URL`.

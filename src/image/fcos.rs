@@ -3,12 +3,12 @@
 //! Metadata comes over a protected way; it names the file, its digests, and its
 //! signature, so that the file itself may come from anywhere.
 
-use url::Url;
+use url::{Position, Url};
 
 use super::cache::{Key, Remembered};
 use super::catalog::Keys;
 use super::error::ImageError;
-use super::fetch::{is_protected, places};
+use super::fetch::{is_protected, may_name, places};
 use super::ingest::Expected;
 use super::prepare::Job;
 use super::release::Release;
@@ -16,6 +16,7 @@ use super::remote::{Download, download_from, first_that_answers};
 use super::signature::Published;
 use super::stream::{Artifact, Stream, StreamError};
 use super::tracked::{Name, tracked};
+use crate::machine::config::Arch;
 
 /// Stream metadata has about 60 KB.
 const METADATA_MAX: usize = 4 << 20;
@@ -38,6 +39,8 @@ struct Described {
     stream: String,
     release: String,
     artifact: Artifact,
+    location: Url,
+    signature: Option<Url>,
 }
 
 /// The release that is wanted: a named one for good, or the newest as of now.
@@ -75,7 +78,7 @@ fn address(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<String, ImageError> {
 /// whatever comes before `/streams/` there.
 fn rebased(address: &Url, stream_url: &Url) -> String {
     let before = stream_url.path().rsplit_once("/streams/").map_or("", |(before, _)| before);
-    format!("{}{before}{}", stream_url.origin().ascii_serialization(), address.path())
+    format!("{}{before}{}", &stream_url[..Position::BeforePath], address.path())
 }
 
 fn get(
@@ -93,15 +96,18 @@ fn get(
     let metadata =
         places(&url, &official, mirrors).into_iter().filter(is_protected).collect::<Vec<_>>();
     let described = first_that_answers(job, &metadata, |url| describe(job, fcos, url))?;
-    let (artifact, unusable) =
-        (&described.artifact, |source| ImageError::Stream { url: address.to_owned(), source });
-    let location = secure(&artifact.location).map_err(unusable)?;
-    let signature = artifact.signature.as_deref().map(secure).transpose().map_err(unusable)?;
-    let signatures = signature.map(|url| places(&url, &official, mirrors)).unwrap_or_default();
+    let Described { artifact, location, signature, .. } = &described;
+    if described.stream != fcos.stream {
+        let (found, asked) = (&described.stream, fcos.stream);
+        job.progress
+            .warn(format!("NSVM_STREAM_URL leads to the stream \"{found}\", not to {asked}"));
+    }
+    let signatures = signature.as_ref().map(|url| places(url, &official, mirrors));
+    let signatures = signatures.unwrap_or_default();
     let found = download_from(
         job,
         &Download {
-            places: places(&location, &official, mirrors),
+            places: places(location, &official, mirrors),
             expected: Expected {
                 source_sha256: Some(&artifact.sha256),
                 source_sha512: None,
@@ -116,19 +122,37 @@ fn get(
 
 fn describe(job: &Job<'_>, fcos: &Fcos<'_>, url: &Url) -> Result<Described, ImageError> {
     let text = job.http(url)?.text(url, METADATA_MAX)?;
-    let described = match fcos.release {
-        None => Stream::parse(&text).and_then(|found| {
-            let (release, artifact) = found.disk(job.arch)?;
-            let (stream, release) = (found.name().to_owned(), release.to_owned());
-            Ok(Described { stream, release, artifact: artifact.clone() })
-        }),
-        Some(release) => Release::parse(&text).and_then(|found| {
-            let artifact = found.disk(fcos.stream, release, job.arch)?.clone();
-            let (stream, release) = (fcos.stream.to_owned(), release.to_owned());
-            Ok(Described { stream, release, artifact })
-        }),
+    // NSVM_STREAM_URL may lead to a stream that the catalog does not know.
+    let stream = job.settings.stream_url.is_none().then_some(fcos.stream);
+    let found = match fcos.release {
+        None => newest(&text, stream, job.arch),
+        Some(release) => named(&text, fcos.stream, release, job.arch),
     };
+    let described = found.and_then(|(stream, release, artifact)| {
+        let location = secure(&artifact.location, url)?;
+        let signature = artifact.signature.as_deref();
+        let signature = signature.map(|location| secure(location, url)).transpose()?;
+        Ok(Described { stream, release, artifact, location, signature })
+    });
     described.map_err(|source| ImageError::Stream { url: url.to_string(), source })
+}
+
+/// Stream, release and disk.
+type Found = (String, String, Artifact);
+
+fn newest(metadata: &[u8], stream: Option<&str>, arch: Arch) -> Result<Found, StreamError> {
+    let found = Stream::parse(metadata)?;
+    if let Some(asked) = stream.filter(|stream| *stream != found.name()) {
+        let (asked, found) = (asked.to_owned(), found.name().to_owned());
+        return Err(StreamError::Other { asked, found });
+    }
+    let (release, artifact) = found.disk(arch)?;
+    Ok((found.name().to_owned(), release.to_owned(), artifact.clone()))
+}
+
+fn named(metadata: &[u8], stream: &str, release: &str, arch: Arch) -> Result<Found, StreamError> {
+    let artifact = Release::parse(metadata)?.disk(stream, release, arch)?.clone();
+    Ok((stream.to_owned(), release.to_owned(), artifact))
 }
 
 fn parse(address: &str) -> Result<Url, ImageError> {
@@ -137,7 +161,8 @@ fn parse(address: &str) -> Result<Url, ImageError> {
 }
 
 fn protected(address: &str) -> Result<Url, ImageError> {
-    let reason = "stream metadata comes over https (or http from this host itself)".to_owned();
+    let reason =
+        "stream metadata comes over https (or by http or file from this host itself)".to_owned();
     let url = parse(address)?;
     if is_protected(&url) {
         return Ok(url);
@@ -145,9 +170,9 @@ fn protected(address: &str) -> Result<Url, ImageError> {
     Err(ImageError::Url { url: address.to_owned(), reason })
 }
 
-/// What metadata names is as protected as the metadata.
-fn secure(location: &str) -> Result<Url, StreamError> {
-    let url = Url::parse(location).ok().filter(is_protected);
+/// What the metadata `from` there names is as protected as it is.
+fn secure(location: &str, from: &Url) -> Result<Url, StreamError> {
+    let url = Url::parse(location).ok().filter(|url| is_protected(url) && may_name(from, url));
     url.ok_or_else(|| StreamError::Location(location.to_owned()))
 }
 
@@ -163,6 +188,7 @@ mod tests {
             ("http://127.0.0.1:8/streams/stable.json", "http://127.0.0.1:8"),
             ("https://m.example/fcos/streams/next.json", "https://m.example/fcos"),
             ("https://m.example/other.json?x", "https://m.example"),
+            ("file:///srv/fcos/streams/next.json", "file:///srv/fcos"),
         ] {
             let found = rebased(&official, &Url::parse(own).unwrap());
             assert_eq!(

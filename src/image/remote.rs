@@ -8,7 +8,7 @@ use url::Url;
 use super::cache::{DOWNLOAD, Key, Remembered};
 use super::choices::Pull;
 use super::error::ImageError;
-use super::fetch::FetchError;
+use super::fetch::{FetchError, open_file};
 use super::ingest::{Expected, Incoming, ingest, last_part};
 use super::prepare::Job;
 use super::saved::Saved;
@@ -169,7 +169,10 @@ fn transfer(
     plan: &Plan,
 ) -> Result<Remembered, ImageError> {
     let http = job.http(url)?;
-    let (reader, length): (Box<dyn Read + Send>, _) = if let Some(whole) = saved.whole() {
+    let (reader, length): (Box<dyn Read + Send>, _) = if let Some(file) = open_file(url)? {
+        let length = file.metadata().map_or(None, |found| Some(found.len()));
+        (Box::new(file), length)
+    } else if let Some(whole) = saved.whole() {
         (Box::new(whole), saved.known().and_then(|known| known.total))
     } else {
         let body = http.body(url, saved.known())?;

@@ -146,8 +146,8 @@ impl From<toml::de::Error> for Fault {
 
 fn check_mirror(mirror: &str) -> Result<(), String> {
     match Url::parse(mirror) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(()),
-        Ok(_) => Err(format!("the mirror \"{mirror}\" is neither https nor http")),
+        Ok(url) if matches!(url.scheme(), "http" | "https" | "file") => Ok(()),
+        Ok(_) => Err(format!("the mirror \"{mirror}\" is none of https, http and file")),
         Err(e) => Err(format!("the mirror \"{mirror}\" is no URL: {e}")),
     }
 }
@@ -213,7 +213,11 @@ mod tests {
             ("[image]\n\npull = \"always\"\n", 3, "unknown variant `always`"),
             ("[image]\nsignature = true\n", 2, "wanted string"),
             ("[image\n", 1, ""),
-            ("[image]\nmirrors = [\n  \"ftp://x.example\",\n]\n", 3, "neither https nor http"),
+            (
+                "[image]\nmirrors = [\n  \"ftp://x.example\",\n]\n",
+                3,
+                "none of https, http and file",
+            ),
             ("[image]\nmirrors = [\"mirror\"]\n", 2, "is no URL"),
         ] {
             let error = parse(text).unwrap_err();

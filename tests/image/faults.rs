@@ -3,11 +3,10 @@
 //! succeeds.
 
 use std::fs;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::server::{Reply, Server};
-use crate::world::{World, digest, qcow2_disk, raw_disk, xz};
+use crate::world::{World, digest, gzip, qcow2_disk, raw_disk, xz, zst};
 
 /// Far above what a loaded host needs; a hang is for ever.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -80,12 +79,6 @@ fn raw(name: &'static str, replies: Vec<Reply>, outcome: Outcome) -> Case {
 
 fn packed(name: &'static str, reply: Reply, outcome: Outcome) -> Case {
     Case { name, file: XZ, good: xz(&qcow2_disk(1)), replies: vec![reply], outcome }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[test]
@@ -234,7 +227,7 @@ fn bombs() {
     let packed = [
         ("/bomb.qcow2.xz", xz(&bomb)),
         ("/bomb.qcow2.gz", gzip(&bomb)),
-        ("/bomb.qcow2.zst", { zstd::encode_all(&bomb[..], 1).unwrap() }),
+        ("/bomb.qcow2.zst", zst(&bomb)),
     ];
     for (path, bytes) in packed {
         let (world, server) = (World::new(), Server::start());

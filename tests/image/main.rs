@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod catalog;
 mod cloud;
 mod faults;
 mod fcos;
@@ -16,6 +17,8 @@ mod metadata;
 #[cfg(feature = "gpg")]
 mod mirrors;
 mod parallel;
+#[cfg(feature = "gpg")]
+mod program;
 mod redirects;
 #[cfg(feature = "oci")]
 mod registry;

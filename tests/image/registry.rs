@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use nsvm::image::{ImageError, Provisioner, Pull, RegistryError};
 
 use crate::server::{Reply, Server};
-use crate::world::{World, digest, qcow2_disk, xz};
+use crate::world::{World, digest, qcow2_disk, xz, zst};
 
 const NAME: &str = "podman/machine-os";
 
@@ -175,7 +175,7 @@ fn refusal(error: &ImageError) -> &RegistryError {
 fn the_disk_for_qemu_is_found_checked_and_kept() {
     let (world, registry, cdn) = (World::new(), Registry::start(), Server::start());
     let disk = qcow2_disk(1);
-    let packed = zstd::encode_all(&disk[..], 1).unwrap();
+    let packed = zst(&disk);
     let index = registry.publish(&cdn, &packed);
     let image = registry.image("1");
     let prepared = world.prepare(&image, None).unwrap();

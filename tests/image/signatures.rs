@@ -61,51 +61,125 @@ fn the_keys_are_fetched_once() {
     assert_eq!(publisher.server.requests(KEYS), 1);
 }
 
-#[test]
-fn a_bad_signature_is_an_error_in_both_modes() {
-    for mode in [auto, require] {
-        let publisher = Publisher::new();
-        let other = publisher.signer.sign(b"another file");
-        publisher.server.route(SIGNATURE, [Reply::file(&other)]);
-        let error = refused(&publisher.world(mode));
-        assert!(matches!(error, SignatureError::Bad { .. }), "{error}");
+/// What becomes of an image.
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Good,
+    /// It is taken, and its record says why nothing was checked.
+    Unchecked(&'static str),
+    /// The same, and the user is warned.
+    Warned(&'static str),
+    /// Part of the error, and whether that was known before the disk came.
+    Refused(&'static str, When),
+}
 
-        let stranger = Signer::new().sign(&publisher.packed);
-        publisher.server.route(SIGNATURE, [Reply::file(&stranger)]);
-        let error = refused(&publisher.world(mode));
-        assert!(matches!(error, SignatureError::UnknownSigner { .. }), "{error}");
-        assert_eq!(publisher.server.requests(DISK), 1, "no byte for a stranger's image");
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Before,
+    After,
+}
+
+use Verdict::{Good, Refused, Unchecked, Warned};
+use When::{After, Before};
+
+/// What a publisher has done wrong, and what `auto` and `require` make of it.
+/// `off` looks at nothing.
+type State = (&'static str, fn(&Publisher), [Verdict; 2]);
+
+fn both(verdict: Verdict) -> [Verdict; 2] {
+    [verdict, verdict]
+}
+
+fn serves(publisher: &Publisher, path: &str, reply: Reply) {
+    publisher.server.route(path, [reply]);
+}
+
+fn states() -> Vec<State> {
+    let unknown = Refused("not among the trusted ones", Before);
+    let no_keys = "cannot be had";
+    let lost_keys = [Warned(no_keys), Refused(no_keys, Before)];
+    let unsigned = "no signature is published for it";
+    vec![
+        ("good", |_| (), both(Good)),
+        (
+            "of another file",
+            |p| serves(p, SIGNATURE, Reply::file(&p.signer.sign(b"another file"))),
+            both(Refused("its signature is bad", After)),
+        ),
+        (
+            "a stranger's",
+            |p| serves(p, SIGNATURE, Reply::file(&Signer::new().sign(&p.packed))),
+            both(unknown),
+        ),
+        (
+            "missing",
+            |p| serves(p, SIGNATURE, Reply::status("404 Not Found")),
+            both(Refused("is missing, though its publisher names it", Before)),
+        ),
+        (
+            "a server that fails",
+            |p| serves(p, SIGNATURE, Reply::status("500 Internal Server Error")),
+            both(Refused("answered 500", Before)),
+        ),
+        (
+            "a login page",
+            |p| serves(p, SIGNATURE, Reply::web_page()),
+            both(Refused("answered with a web page", Before)),
+        ),
+        (
+            "a login page that does not say so",
+            |p| serves(p, SIGNATURE, Reply::file(b"<html>log in")),
+            both(Refused("its signature is none", Before)),
+        ),
+        ("not named", Publisher::unsigned, [Unchecked(unsigned), Refused("no signature", Before)]),
+        ("no keys", |p| serves(p, KEYS, Reply::status("404 Not Found")), lost_keys),
+        ("a login page for keys", |p| serves(p, KEYS, Reply::web_page()), lost_keys),
+        (
+            "only keys that are not pinned",
+            |p| serves(p, KEYS, Reply::file(&Signer::new().ring())),
+            lost_keys,
+        ),
+    ]
+}
+
+fn reason(verified: &Signature) -> &str {
+    match verified {
+        Signature::Unchecked { reason } => reason,
+        Signature::Good { .. } => "good",
     }
 }
 
-#[test]
-fn a_missing_signature_is_an_error_in_both_modes() {
-    for mode in [auto, require] {
-        let publisher = Publisher::new();
-        publisher.server.route(SIGNATURE, [Reply::status("404 Not Found")]);
-        let error = refused(&publisher.world(mode));
-        assert!(matches!(error, SignatureError::Missing { .. }), "{error}");
-        assert_eq!(publisher.server.requests(DISK), 0);
+fn check(name: &str, mode: Signatures, verdict: Verdict, spoil: fn(&Publisher)) {
+    let publisher = Publisher::new();
+    spoil(&publisher);
+    let world = publisher.world(|settings| settings.signatures = mode);
+    let case = format!("{name}, {mode:?}");
+    if let Refused(part, when) = verdict {
+        let error = world.refused("ours", None);
+        assert!(error.to_string().contains(part), "{case}: {error}");
+        assert!(error.hint().is_some(), "{case}: {error}");
+        let expected = usize::from(when == After);
+        assert_eq!(publisher.server.requests(DISK), expected, "{case}");
+        return;
     }
+    let verified = world.prepare("ours", None).unwrap().pin.verified;
+    assert!(verified.sha256 && verified.disk_sha256, "{case}");
+    let (found, warnings) = (reason(&verified.signature), warnings(&world));
+    match verdict {
+        Good => assert_eq!(found, "good", "{case}"),
+        Unchecked(why) | Warned(why) => assert!(found.contains(why), "{case}: {found}"),
+        Refused(..) => unreachable!(),
+    }
+    assert_eq!(warnings.len(), usize::from(matches!(verdict, Warned(_))), "{case}: {warnings:?}");
+    assert!(warnings.iter().all(|w| w.starts_with("The signature is not checked: ")), "{case}");
 }
 
 #[test]
-fn keys_that_cannot_be_had_warn_or_refuse() {
-    for reply in [
-        Reply::status("404 Not Found"),
-        Reply::file(b"<html>login"),
-        Reply::file(&Signer::new().ring()),
-    ] {
-        let publisher = Publisher::new();
-        publisher.server.route(KEYS, [reply]);
-        let error = refused(&publisher.world(require));
-        assert!(matches!(error, SignatureError::NoKeys { .. }), "{error}");
-
-        let world = publisher.world(auto);
-        let verified = world.prepare("ours", None).unwrap().pin.verified;
-        assert!(verified.sha256 && matches!(verified.signature, Signature::Unchecked { .. }));
-        let warnings = warnings(&world);
-        assert!(warnings[0].starts_with("The signature is not checked: "), "{warnings:?}");
+fn each_mode_for_whatever_can_be_wrong() {
+    for (name, spoil, [auto, require]) in states() {
+        check(name, Signatures::Auto, auto, spoil);
+        check(name, Signatures::Require, require, spoil);
+        check(name, Signatures::Off, Unchecked("--signature off"), spoil);
     }
 }
 

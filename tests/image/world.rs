@@ -58,6 +58,11 @@ impl World {
         Cache::open(&self.cache_dir()).unwrap()
     }
 
+    /// Where files outside the cache are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A file outside the cache.
     pub fn file(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.dir.path().join(name);
@@ -66,7 +71,16 @@ impl World {
     }
 
     pub fn prepare(&self, source: &str, sha256: Option<&str>) -> Result<Prepared, ImageError> {
-        let wanted = Wanted { source, sha256, arch: Arch::X86_64 };
+        self.prepare_for(Arch::X86_64, source, sha256)
+    }
+
+    pub fn prepare_for(
+        &self,
+        arch: Arch,
+        source: &str,
+        sha256: Option<&str>,
+    ) -> Result<Prepared, ImageError> {
+        let wanted = Wanted { source, sha256, arch };
         prepare(&self.cache(), &wanted, &self.settings, &self.events, &self.cancel)
     }
 
@@ -122,6 +136,16 @@ impl World {
 pub fn digest(bytes: &[u8]) -> String {
     let nibble = |value: u8| char::from_digit(value.into(), 16).unwrap();
     Sha256::digest(bytes).iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zst(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 pub fn xz(bytes: &[u8]) -> Vec<u8> {

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::cloud::{CloudImage, fill};
 use super::{Entry, Kind};
-use crate::image::fetch::is_loopback;
+use crate::image::fetch;
 use crate::machine::config::Arch;
 
 /// An entry that cannot be used.
@@ -144,16 +144,16 @@ fn digests(
 
 fn is_address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("has a bad address \"{text}\": {e}"))?;
-    if matches!(url.scheme(), "http" | "https") {
+    if matches!(url.scheme(), "http" | "https" | "file") {
         Ok(url)
     } else {
-        Err(format!("has an address that is not http or https: \"{text}\""))
+        Err(format!("has an address that is not https, http or file: \"{text}\""))
     }
 }
 
 fn is_protected(text: &str) -> Result<(), String> {
     let url = is_address(text)?;
-    if url.scheme() == "https" || is_loopback(&url) {
+    if fetch::is_protected(&url) {
         return Ok(());
     }
     Err(format!("has checksums at an address that is not https: \"{text}\""))

@@ -1,6 +1,7 @@
 //! Why a download failed.
 
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub enum FetchError {
     Changed { url: Url },
     #[error("\"{url}\" sent more than {limit} bytes, too many for what was asked")]
     TooLong { url: Url, limit: usize },
+    #[error("cannot read \"{}\": {source}", .path.display())]
+    File { path: PathBuf, source: io::Error },
     #[error("cannot use the CA certificates in \"{}\": {reason}", .path.display())]
     Authorities { path: PathBuf, reason: String },
     #[error("cannot prepare for HTTP: {0}")]
@@ -54,6 +57,10 @@ impl FetchError {
             Self::WebPage { .. } => {
                 "Open any page in a browser: the network may ask for a login first"
             }
+            Self::File { .. } => {
+                "Check the path (a mirror in the config file or NSVM_STREAM_URL may name it), and \
+                 that its disk is mounted"
+            }
             Self::Authorities { .. } => {
                 "Give --cacert (or SSL_CERT_FILE) a file of PEM certificates you can read"
             }
@@ -76,6 +83,15 @@ impl FetchError {
     /// Whether the server wants a token, or another one.
     pub fn wants_token(&self) -> bool {
         matches!(self, Self::Status { status: StatusCode::UNAUTHORIZED, .. })
+    }
+
+    /// Whether there is no such file in a place that can be reached.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => status.is_client_error(),
+            Self::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// Whether another try may end better.

@@ -14,6 +14,7 @@ use url::{Host, Url};
 
 use super::body::{Body, Known};
 use super::error::{FetchError, innermost};
+use super::file;
 
 /// How soon a wait notices that the user has given up.
 const TICK: Duration = Duration::from_millis(100);
@@ -101,6 +102,9 @@ impl<'a> Http<'a> {
 
     /// A short text such as metadata, of at most `limit` bytes.
     pub fn text(&self, url: &Url, limit: usize) -> Result<Vec<u8>, FetchError> {
+        if let Some(text) = file::text(url, limit)? {
+            return Ok(text);
+        }
         let mut body = self.body(url, None)?;
         let mut text = Vec::new();
         while let Some(chunk) = body.chunk()? {

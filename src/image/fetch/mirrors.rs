@@ -6,7 +6,17 @@ use super::is_loopback;
 
 /// Whether nobody on the way can change what comes from there.
 pub fn is_protected(url: &Url) -> bool {
-    url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
+    match url.scheme() {
+        "https" | "file" => true,
+        "http" => is_loopback(url),
+        _ => false,
+    }
+}
+
+/// Whether a file of this host may be read because `from` says so: no server
+/// has a say in that.
+pub fn may_name(from: &Url, url: &Url) -> bool {
+    url.scheme() != "file" || from.scheme() == "file"
 }
 
 /// The places of a file, in the order to try: each mirror, with its prefix in
@@ -57,6 +67,7 @@ mod tests {
             ("https://a.example/", true),
             ("http://127.0.0.1:8080/", true),
             ("http://localhost/", true),
+            ("file:///srv/x", true),
             ("http://a.example/", false),
             ("ftp://127.0.0.1/", false),
         ] {

@@ -133,7 +133,7 @@ fn fetch(job: &Job<'_>, published: &Published<'_>) -> Result<Vec<u8>, ImageError
         }
     }
     Err(match failure {
-        Some((url, FetchError::Status { status, .. })) if status.is_client_error() => {
+        Some((url, error)) if error.is_missing() => {
             refused(published.what, SignatureError::Missing { url: url.to_string() })
         }
         Some((_, error)) => error.into(),
