@@ -30,6 +30,7 @@ impl About {
             boot_id: read(Path::new("/proc/sys/kernel/random/boot_id")),
             arch: std::env::consts::ARCH.to_owned(),
             kernel: read(Path::new("/proc/sys/kernel/osrelease")),
+            busy: false,
         };
         Self { hello }
     }

@@ -15,6 +15,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::session::Service;
 use super::{STATE, server, session, sys};
+use crate::protocol::frame::Decoder;
 
 /// Serves the request to its end.
 pub fn serve() -> io::Result<()> {
@@ -26,7 +27,8 @@ pub fn serve() -> io::Result<()> {
         let mut output = Sender::from_owned_fd(rustix::stdio::stdout().try_clone_to_owned()?)?;
         let service = Service::of_system(&state());
         output.write_all(&service.about.hello().line()).await?;
-        session::serve(tokio::io::join(input, output).compat(), &service).await;
+        let stream = tokio::io::join(input, output).compat();
+        session::serve(stream, Decoder::default(), &service).await;
         Ok(())
     })
 }

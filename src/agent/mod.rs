@@ -9,6 +9,8 @@
 //!                     relay: inbound, outbound, hangup
 //! ```
 //!
+//! Between link and session may be a stream that outlives the link (resumable).
+//!
 //! One thread, always: unshare(2) and setns(2) refuse user namespaces to
 //! processes with more, and a fork of more is a fork of broken locks.
 
@@ -38,6 +40,7 @@ pub mod program;
 pub mod pty;
 mod relay;
 pub mod report;
+mod resumable;
 mod run;
 mod server;
 mod session;

@@ -66,9 +66,7 @@ pub async fn run(channel: &Channel, mut decoder: Decoder, child: &mut Child) -> 
     match until_end(channel, &mut decoder, streams, child).await {
         Ok(last) => {
             // A host that has gone by now misses nothing that still runs.
-            if channel.write(&last).await.is_ok() {
-                let _ = channel.close().await;
-            }
+            let _ = channel.write(&last).await;
             Left::Ended
         }
         Err(gone) => {

@@ -2,6 +2,7 @@
 //!
 //! One thread and no timers: it costs nothing while nothing is asked of it.
 
+use std::cell::Cell;
 use std::fs::{self, Permissions};
 use std::future::poll_fn;
 use std::io;
@@ -12,6 +13,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::io::AsyncReadExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{LocalSet, spawn_local};
@@ -21,9 +23,12 @@ use super::cgroup::Cgroups;
 use super::handover;
 use super::launch::launcher;
 use super::link::Link;
+use super::resumable::{Registry, Way};
 use super::session::{self, Service};
 use super::sys;
-use crate::protocol::frame::{HEADER, MAX_DATA};
+use crate::protocol::frame::{self, Decoder, MAX_DATA};
+use crate::protocol::hello::Hello;
+use crate::protocol::resume::{self, Opening, PATIENCE, TAG};
 
 /// How long a peer may take to hand over its descriptors.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -41,8 +46,24 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
         one_thread()?;
         let service = Service::of_system(state);
         look_after_groups(&service);
-        accept(listener, Rc::new(service)).await
+        let desk = Desk { service, streams: Registry::new(PATIENCE), served: Rc::default() };
+        accept(listener, Rc::new(desk)).await
     })
+}
+
+/// What all links share.
+struct Desk {
+    service: Service,
+    streams: Registry,
+    /// Counts, by its references, the streams that are being served.
+    served: Rc<()>,
+}
+
+impl Desk {
+    fn hello(&self) -> Hello {
+        let busy = Rc::strong_count(&self.served) > 1;
+        Hello { busy, ..self.service.about.hello().clone() }
+    }
 }
 
 /// Removes the control groups of commands that an earlier agent ran, and of
@@ -86,11 +107,11 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-async fn accept(listener: UnixListener, service: Rc<Service>) -> io::Result<()> {
+async fn accept(listener: UnixListener, desk: Rc<Desk>) -> io::Result<()> {
     loop {
         match listener.accept().await {
             Ok((peer, _)) => {
-                spawn_local(greet(peer, Rc::clone(&service)));
+                spawn_local(greet(peer, Rc::clone(&desk)));
             }
             Err(e) => {
                 eprintln!("nsvm-agent: cannot accept a connection: {e}");
@@ -103,12 +124,12 @@ async fn accept(listener: UnixListener, service: Rc<Service>) -> io::Result<()> 
 
 /// Takes a peer's descriptors and serves the link. The peer waits for the
 /// end of its connection; what it reads before that is an error to tell.
-async fn greet(mut peer: UnixStream, service: Rc<Service>) {
+async fn greet(mut peer: UnixStream, desk: Rc<Desk>) {
     let served = async {
         admit(&peer)?;
         let timely = tokio::time::timeout(HANDOVER, handover::receive(&peer)).await;
         let [input, output] = timely.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        run(&mut peer, input, output, service).await
+        run(&mut peer, input, output, desk).await
     };
     if let Err(e) = served.await {
         let _ = peer.write_all(e.to_string().as_bytes()).await;
@@ -129,26 +150,27 @@ async fn run(
     peer: &mut UnixStream,
     input: OwnedFd,
     output: OwnedFd,
-    service: Rc<Service>,
+    desk: Rc<Desk>,
 ) -> io::Result<()> {
     let link = Link::new(input, output)?;
-    link.output().borrow_mut().push(&service.about.hello().line());
+    link.output().borrow_mut().push(&desk.hello().line());
     let mut word = [0; 1];
     tokio::select! {
         // `attach` was killed: nobody keeps the channel for us.
         _ = peer.read(&mut word) => {}
-        () = drive(link, service) => {}
+        () = drive(link, desk) => {}
     }
     Ok(())
 }
 
-/// Runs the multiplexer until the link ends. Sessions notice by themselves.
-async fn drive(link: Link, service: Rc<Service>) {
+/// Runs the multiplexer until the link ends. Streams notice by themselves.
+async fn drive(link: Link, desk: Rc<Desk>) {
     let output = link.output();
     let mut config = Config::default();
     // One frame of ours in one of yamux.
-    config.set_split_send_size(HEADER + MAX_DATA);
+    config.set_split_send_size(resume::HEADER + frame::HEADER + MAX_DATA);
     let mut connection = Connection::new(link, config, Mode::Server);
+    let lost = SetAtEnd(Rc::default());
     loop {
         let next = poll_fn(|cx| {
             let next = connection.poll_next_inbound(cx);
@@ -158,7 +180,37 @@ async fn drive(link: Link, service: Rc<Service>) {
             }
         });
         let Some(Ok(stream)) = next.await else { return };
-        let service = Rc::clone(&service);
-        spawn_local(async move { session::serve(stream, &service).await });
+        let (desk, lost) = (Rc::clone(&desk), Rc::clone(&lost.0));
+        spawn_local(async move { serve_stream(stream, lost, &desk).await });
+    }
+}
+
+/// Tells the streams of a link why they end, before they do: on the one thread
+/// here no stream is polled between this and the end of the connection.
+struct SetAtEnd(Rc<Cell<bool>>);
+
+impl Drop for SetAtEnd {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
+/// A stream of plain frames, or one that begins with an opening.
+async fn serve_stream(mut stream: yamux::Stream, lost: Rc<Cell<bool>>, desk: &Desk) {
+    let _served = Rc::clone(&desk.served);
+    let mut opening = [0; Opening::LENGTH];
+    let Ok(first @ 1..) = stream.read(&mut opening).await else { return };
+    if opening[0] != TAG {
+        let mut decoder = Decoder::default();
+        decoder.space()[..first].copy_from_slice(&opening[..first]);
+        decoder.filled(first);
+        return session::serve(stream, decoder, &desk.service).await;
+    }
+    if stream.read_exact(&mut opening[first..]).await.is_err() {
+        return;
+    }
+    let Some(opening) = Opening::decode(&opening) else { return };
+    if let Some(stream) = desk.streams.open(&opening, Way::new(stream, lost)) {
+        session::serve(stream, Decoder::default(), &desk.service).await;
     }
 }

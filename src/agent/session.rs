@@ -31,15 +31,22 @@ impl Service {
     }
 }
 
-/// Serves the stream to its end. Errors end this stream alone.
-pub async fn serve(stream: impl Stream + 'static, service: &Service) {
+/// Serves the stream to its end; `decoder` holds what was read of it already.
+/// Errors end this stream alone.
+pub async fn serve(stream: impl Stream + 'static, decoder: Decoder, service: &Service) {
     let channel = Channel::new(stream);
-    let left = answer(&channel, service).await;
-    drop(channel);
+    let left = answer(&channel, decoder, service).await;
     // An error here leaves nobody to tell it to.
-    if let Ok(Some((child, left))) = left
-        && let Err(e) = see_off(child, left).await
-    {
+    let Ok(Some((child, left))) = left else { return };
+    let close = async move {
+        // A host that has gone by now misses nothing that still runs.
+        if left == Left::Ended {
+            let _ = channel.close().await;
+        }
+    };
+    // A host that is long in taking the end does not hold up the rest.
+    let ((), seen_off) = tokio::join!(close, see_off(child, left));
+    if let Err(e) = seen_off {
         eprintln!("nsvm-agent: cannot wait for a process: {e}");
     }
 }
@@ -53,8 +60,11 @@ async fn see_off(child: Child, left: Left) -> io::Result<()> {
 }
 
 /// Answers the request; the program that came of it.
-async fn answer(channel: &Channel, service: &Service) -> io::Result<Option<(Child, Left)>> {
-    let mut decoder = Decoder::default();
+async fn answer(
+    channel: &Channel,
+    mut decoder: Decoder,
+    service: &Service,
+) -> io::Result<Option<(Child, Left)>> {
     let last = match first_request(channel, &mut decoder).await? {
         Ok(Request::Info) => FromAgent::Info(service.about.info()),
         Ok(Request::Explain(request)) => {

@@ -45,7 +45,7 @@ impl Local {
             return Err(anyhow!("the agent has no streams"));
         };
         let reader = greeted(reader).with_context(|| format!("asking \"{}\"", agent.display()))?;
-        Ok(Connection { reader, writer: Box::new(writer) })
+        Ok(Connection::new(reader, writer))
     }
 }
 

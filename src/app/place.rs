@@ -23,6 +23,15 @@ impl Place {
         }
     }
 
+    /// The same, and one to a machine goes on when what carries it dies. It
+    /// ends with this process.
+    pub fn lasting_connection(&self) -> anyhow::Result<Connection> {
+        match self {
+            Self::Machine { context, name } => run::lasting_connection(context, name),
+            Self::Local(local) => local.connection(),
+        }
+    }
+
     /// Who runs a request that names nobody; none: whoever calls.
     pub fn default_user(&self) -> anyhow::Result<Option<UserSpec>> {
         match self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 
 use super::listing;
+use super::session::resume::{self, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
 use super::{Context, Place, Refusal, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
@@ -22,7 +23,7 @@ use crate::protocol::request::{self as protocol, ExecRequest, ListRequest, UserS
 /// unless the request names one.
 pub fn run(place: &Place, mut request: ExecRequest) -> anyhow::Result<Outcome> {
     place.complete(&mut request)?;
-    session::run_here(place.connection()?, request)
+    session::run_here(place.lasting_connection()?, request)
 }
 
 /// The same on streams of the caller's, without a terminal.
@@ -58,11 +59,30 @@ pub fn info(place: &Place) -> anyhow::Result<Info> {
 }
 
 pub(super) fn connection(context: &Context, name: &MachineName) -> anyhow::Result<Connection> {
-    let stream = Arc::new(open(context, name)?.into_stream());
-    Ok(Connection {
-        reader: Box::new(SharedStream(stream.clone())),
-        writer: Box::new(SharedStream(stream)),
-    })
+    match open(context, name)? {
+        Ok(connection) => Ok(connection),
+        Err(down) => Err(down.into()),
+    }
+}
+
+/// One that outlives the supervisor and the link, for this process's life.
+pub(super) fn lasting_connection(
+    context: &Context,
+    name: &MachineName,
+) -> anyhow::Result<Connection> {
+    let first = connection(context, name)?;
+    let (context, name) = (context.clone(), name.clone());
+    resume::open(first, Box::new(move || find_again(&context, &name)))
+}
+
+/// A refusal is final: nothing else is.
+fn find_again(context: &Context, name: &MachineName) -> Result<Connection, Unreachable> {
+    match open(context, name) {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(down)) => Err(Unreachable::Yet(down.into())),
+        Err(e) if e.is::<Refusal>() => Err(Unreachable::Ever(e)),
+        Err(e) => Err(Unreachable::Yet(e)),
+    }
 }
 
 pub(super) fn default_user(config: &MachineConfig) -> UserSpec {
@@ -73,12 +93,16 @@ pub(super) fn default_user(config: &MachineConfig) -> UserSpec {
 /// How often a supervisor may die under a command that is just asking it.
 const ATTEMPTS: u32 = 3;
 
-/// A session with the machine's agent, granted.
-fn open(context: &Context, name: &MachineName) -> anyhow::Result<Client> {
+/// A session with the machine's agent, granted. The inner error: there is no
+/// link for the time being.
+fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connection, Refusal>> {
     for attempt in 1.. {
         let asked = connect(context, name)?.and_then(|mut client| Ok((client.reply()?, client)));
         match asked {
-            Ok((Reply::Done, client)) => return Ok(client),
+            Ok((Reply::Done, client)) => return Ok(Ok(over(client))),
+            Ok((Reply::Down { message, hint }, _)) => {
+                return Ok(Err(Refusal { message, hint }));
+            }
             Ok((Reply::Failed { message, hint }, _)) => {
                 return Err(Refusal { message, hint }.into());
             }
@@ -89,6 +113,11 @@ fn open(context: &Context, name: &MachineName) -> anyhow::Result<Client> {
         }
     }
     unreachable!("the loop returns")
+}
+
+fn over(client: Client) -> Connection {
+    let stream = Arc::new(client.into_stream());
+    Connection::new(SharedStream(stream.clone()), SharedStream(stream))
 }
 
 /// The inner error is that of a supervisor which is there but does not answer.

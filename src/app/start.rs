@@ -157,7 +157,9 @@ fn follow(
             match client.reply() {
                 Ok(Reply::Event { inner }) => progress.event(&inner),
                 Ok(Reply::Done) => break Ok(()),
-                Ok(Reply::Failed { message, hint }) => break Err(Refusal { message, hint }.into()),
+                Ok(Reply::Failed { message, hint } | Reply::Down { message, hint }) => {
+                    break Err(Refusal { message, hint }.into());
+                }
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break Err(gone()),
                 Err(e) => break Err(anyhow!(e).context(gone())),
             }

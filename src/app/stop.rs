@@ -84,7 +84,9 @@ fn await_end(mut client: Client, progress: &dyn Progress) -> io::Result<Result<(
         match client.reply()? {
             Reply::Event { inner } => progress.event(&inner),
             Reply::Done => return Ok(Ok(())),
-            Reply::Failed { message, hint } => return Ok(Err(Refusal { message, hint })),
+            Reply::Failed { message, hint } | Reply::Down { message, hint } => {
+                return Ok(Err(Refusal { message, hint }));
+            }
         }
     }
 }

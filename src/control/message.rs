@@ -31,6 +31,8 @@ pub enum Reply {
     Done,
     /// It is not done, because.
     Failed { message: String, hint: Option<String> },
+    /// There is no link to the guest; a later request may find one.
+    Down { message: String, hint: Option<String> },
 }
 
 impl Reply {

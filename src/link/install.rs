@@ -56,7 +56,7 @@ pub(super) fn attach(
     let connected = session::connect(target, end)?;
     let user = &target.user;
     match greet(&connected.session, user, end) {
-        Ok(greeted) if greeted.hello.sha256 == agent.sha256 => return checked(connected, greeted),
+        Ok(greeted) if suits(&greeted.hello, agent) => return checked(connected, greeted),
         Ok(greeted) => tracing::info!(found = greeted.hello.sha256, "another agent is installed"),
         Err(LinkError::NoAgent(reason)) => tracing::info!(reason, "no agent answers yet"),
         Err(e) => return Err(e),
@@ -67,6 +67,11 @@ pub(super) fn attach(
         return Err(LinkError::Install("another agent than the installed one answers".into()));
     }
     checked(connected, greeted)
+}
+
+/// Another agent stays while something runs there that would not outlive it.
+fn suits(hello: &Hello, agent: &AgentBinary) -> bool {
+    hello.sha256 == agent.sha256 || (hello.busy && hello.protocol == PROTOCOL)
 }
 
 struct Greeted {

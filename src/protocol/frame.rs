@@ -101,7 +101,7 @@ impl Kind {
         }
     }
 
-    fn from_byte(byte: u8) -> Result<Self, FrameError> {
+    pub(super) fn from_byte(byte: u8) -> Result<Self, FrameError> {
         let found = Self::ALL.into_iter().find(|kind| *kind as u8 == byte);
         found.ok_or(FrameError::UnknownKind(byte))
     }

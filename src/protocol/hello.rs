@@ -13,7 +13,7 @@ pub const MAGIC: &[u8] = b"NSVM-AGENT ";
 pub const MAX_PREAMBLE: usize = 64 * 1024;
 
 /// The protocol this program speaks.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Who answers. Guest data: untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Hello {
     /// Kernel release, as `uname -r` prints it.
     #[serde(default)]
     pub kernel: String,
+    /// Something of another link still runs here.
+    #[serde(default)]
+    pub busy: bool,
 }
 
 /// What the bytes read so far hold.
@@ -89,6 +92,7 @@ mod tests {
             boot_id: "b".into(),
             arch: "x86_64".into(),
             kernel: "6.12".into(),
+            busy: true,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A link begins with [`hello`]; after it yamux carries one stream for each
 //! request. A stream holds [`frame`]s: first one [`request`], then
-//! [`message`]s both ways, last an [`outcome`].
+//! [`message`]s both ways, last an [`outcome`]. Below the frames of a command
+//! may be a stream that can be [`resume`]d.
 
 pub mod frame;
 pub mod hello;
@@ -11,4 +12,5 @@ pub mod outcome;
 #[cfg(test)]
 mod properties;
 pub mod request;
+pub mod resume;
 pub mod signal;

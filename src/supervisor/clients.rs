@@ -12,7 +12,7 @@ use super::driver::Happening;
 
 use super::feed::Feed;
 use super::lifecycle::Input;
-use super::link_keeper::LinkWatch;
+use super::link_keeper::{LinkWatch, down};
 use crate::control::message::{Reply, Request};
 use crate::control::server::{Server, read_request, write_reply};
 
@@ -99,7 +99,8 @@ async fn session(mut stream: Stream, watch: LinkWatch) -> std::io::Result<()> {
     let opened = match watch.clone().up_within(LINK_PATIENCE).await {
         Ok(up) => {
             link = Arc::downgrade(&up);
-            up.open().await.map_err(|e| Reply::failed(e.to_string(), e.hint()))
+            // It was lost at this moment: the next one may be up soon.
+            up.open().await.map_err(|e| down(&e.to_string()))
         }
         Err(reply) => Err(reply),
     };

@@ -281,6 +281,7 @@ impl Driver {
             Action::AnnounceStopping => {
                 self.run.phase = Phase::Stopping;
                 self.record();
+                self.slot.stopping();
             }
             Action::Note(text) => (&*self.desk.stop as &dyn Progress).warn(text),
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),

@@ -1,5 +1,6 @@
 //! Keeps the link: dials again when it is lost, for as long as the VM lives.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -40,16 +41,37 @@ pub struct LinkWatch(watch::Receiver<LinkState>);
 
 /// The other end: who says that it came or went.
 #[derive(Clone)]
-pub struct LinkSlot(Arc<watch::Sender<LinkState>>);
+pub struct LinkSlot {
+    state: Arc<watch::Sender<LinkState>>,
+    /// The VM is on its way out: a link that is lost does not come back.
+    stopping: Arc<AtomicBool>,
+}
 
 pub fn slot() -> (LinkSlot, LinkWatch) {
     let (sender, receiver) = watch::channel(LinkState::Down("the machine is starting".into()));
-    (LinkSlot(Arc::new(sender)), LinkWatch(receiver))
+    (LinkSlot { state: Arc::new(sender), stopping: Arc::default() }, LinkWatch(receiver))
 }
 
 impl LinkSlot {
     pub fn set(&self, state: LinkState) {
-        self.0.send_replace(state);
+        self.state.send_replace(self.seen(state));
+    }
+
+    /// Nobody shall wait for a link from now on.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let state = self.state.borrow().clone();
+        self.set(state);
+    }
+
+    fn seen(&self, state: LinkState) -> LinkState {
+        match state {
+            LinkState::Down(_) if self.stopping.load(Ordering::Relaxed) => LinkState::Never {
+                message: "the machine is being stopped".into(),
+                hint: "Start it again with `nsvm machine start`".into(),
+            },
+            other => other,
+        }
     }
 }
 
@@ -71,11 +93,16 @@ impl LinkWatch {
         match state {
             LinkState::Up(link) => Ok(link),
             LinkState::Never { message, hint } => Err(Reply::failed(message, Some(hint))),
-            LinkState::Down(why) => Err(Reply::failed(
-                format!("there is no link to the guest: {why}"),
-                Some("Look at `nsvm machine logs --supervisor`".into()),
-            )),
+            LinkState::Down(why) => Err(down(&why)),
         }
+    }
+}
+
+/// What a client is told that may try again.
+pub fn down(why: &str) -> Reply {
+    Reply::Down {
+        message: format!("there is no link to the guest: {why}"),
+        hint: Some("Look at `nsvm machine logs --supervisor`".into()),
     }
 }
 

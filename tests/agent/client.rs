@@ -187,6 +187,12 @@ impl Link {
         Self { hello, attach, streams }
     }
 
+    /// As if sshd had been killed.
+    pub fn kill(&mut self) {
+        let _ = self.attach.kill();
+        let _ = self.attach.wait();
+    }
+
     /// A new stream.
     pub fn open(&self) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -198,15 +204,12 @@ impl Link {
     /// A new stream, as the host's session takes it.
     pub fn connection(&self) -> Connection {
         let stream = self.open();
-        let reader = Box::new(stream.try_clone().unwrap());
-        Connection { reader, writer: Box::new(stream) }
+        Connection::new(stream.try_clone().unwrap(), stream)
     }
 
     /// Runs a command through the real host session.
     pub fn run(&self, request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
-        let stream = self.open();
-        let connection =
-            Connection { reader: Box::new(stream.try_clone().unwrap()), writer: Box::new(stream) };
+        let connection = self.connection();
         within_deadline(move || session::run(connection, request, stdio))
     }
 
@@ -249,8 +252,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let _ = self.attach.kill();
-        let _ = self.attach.wait();
+        self.kill();
     }
 }
 

@@ -20,6 +20,7 @@ mod namespaces;
 mod network;
 mod privilege;
 mod processes;
+mod resuming;
 mod robustness;
 mod run;
 mod shell;

@@ -3,7 +3,7 @@
 use crate::common::Ran;
 use crate::machine::{Machine, NAME};
 
-const ARTICLE: [&str; 6] =
+pub const ARTICLE: [&str; 6] =
     ["unshare", "--user", "--pid", "--map-root-user", "--mount-proc", "--fork"];
 
 fn in_namespaces(machine: &Machine, command: &[&str]) -> Ran {

@@ -26,6 +26,11 @@ impl Machine {
         Self::made(home, NAME, "debian-local", &options)
     }
 
+    /// One without anything.
+    pub fn plain() -> Self {
+        Self::made(Home::sharing_images(), NAME, "debian-local", &[])
+    }
+
     pub fn made(home: Home, name: &'static str, image: &str, options: &[String]) -> Self {
         let machine = Self { home, name };
         let init = ["machine", "init", "--image", image];

@@ -18,6 +18,7 @@ mod features;
 #[cfg(target_arch = "x86_64")]
 mod foreign;
 mod guest;
+mod link;
 mod machine;
 mod named;
 mod run;
@@ -75,6 +76,15 @@ fn the_life_of_a_machine() {
     machine.tell("named namespaces after a reboot", named::after_a_reboot);
     machine.tell("a second machine beside it", machine::a_second_machine);
     machine.tell("removal", machine::removal);
+}
+
+/// What may happen to the line between host and guest.
+#[test]
+fn the_link_of_a_machine() {
+    let _alone = alone();
+    let machine = Machine::plain();
+    machine.start();
+    machine.tell("commands outlive supervisor and link", link::commands_outlive);
 }
 
 #[test]

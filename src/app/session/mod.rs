@@ -6,7 +6,10 @@
 //! outcome ends it at once; a thread that still reads stdin ends with the
 //! process.
 
+pub mod resume;
+
 use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -26,6 +29,15 @@ use crate::protocol::request::{ExecRequest, Request};
 pub struct Connection {
     pub reader: Box<dyn Read + Send>,
     pub writer: Box<dyn Write + Send>,
+    /// Set while the agent cannot be reached and is looked for.
+    pub away: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// One that is either there or lost.
+    pub fn new(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
+        Self { reader: Box::new(reader), writer: Box::new(writer), away: Arc::default() }
+    }
 }
 
 /// Where the command's streams go on this side.
@@ -54,7 +66,7 @@ pub fn run_here(connection: Connection, request: ExecRequest) -> anyhow::Result<
         Some(_) => Some(RawMode::enter().context("setting the terminal to raw mode")?),
     };
     let sender = Sender::new(connection.writer);
-    signals::forward(&sender, raw.as_ref()).context("watching for signals")?;
+    signals::forward(&sender, connection.away, raw.as_ref()).context("watching for signals")?;
     converse(connection.reader, &sender, exec(request), Stdio::of_process())
 }
 

@@ -19,8 +19,7 @@ impl Agent {
     fn connect() -> (Self, Connection) {
         let (reader, host_writer) = io::pipe().unwrap();
         let (host_reader, writer) = io::pipe().unwrap();
-        let connection =
-            Connection { reader: Box::new(host_reader), writer: Box::new(host_writer) };
+        let connection = Connection::new(host_reader, host_writer);
         (Self { reader, writer, decoder: Decoder::default() }, connection)
     }
 

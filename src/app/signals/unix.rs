@@ -1,5 +1,7 @@
 //! Linux and macOS.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -11,14 +13,21 @@ use crate::app::terminal::{self, RawMode};
 use crate::protocol::message::FromHost;
 use crate::protocol::signal;
 
-/// Without a terminal: signals go to the program, which may end by them.
+/// Without a terminal: signals go to the program, which may end by them, or end
+/// this process while the program is `away`.
 /// With a raw one: keys never become signals here, so what comes is meant for
 /// this process; it restores the terminal and ends, and the agent hangs up.
-pub fn forward(sender: &Sender, raw: Option<&RawMode>) -> std::io::Result<()> {
+pub fn forward(
+    sender: &Sender,
+    away: Arc<AtomicBool>,
+    raw: Option<&RawMode>,
+) -> std::io::Result<()> {
     let sender = sender.clone();
     match raw {
         None => start(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2], move |number| {
-            if let Some(number) = in_linux(number) {
+            if away.load(Ordering::Relaxed) {
+                let _ = emulate_default_handler(number);
+            } else if let Some(number) = in_linux(number) {
                 // Without a connection the main thread says so.
                 let _ = sender.send(&FromHost::Signal(number));
             }

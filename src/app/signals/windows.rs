@@ -1,6 +1,8 @@
 //! Windows has no signals to forward. Ctrl-C without a terminal ends this
 //! process, and the agent hangs up on the program.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use crate::protocol::message::FromHost;
 /// readers of input events, and ours reads bytes.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-pub fn forward(sender: &Sender, raw: Option<&RawMode>) -> std::io::Result<()> {
+pub fn forward(sender: &Sender, _: Arc<AtomicBool>, raw: Option<&RawMode>) -> std::io::Result<()> {
     if raw.is_none() {
         return Ok(());
     }

@@ -1,0 +1,245 @@
+//! The client's end of a stream that outlives the supervisor and the link: a
+//! thread reads the present way, and finds another when that is lost.
+//!
+//! It is a thread of its own because the one that writes the output may wait
+//! for long, for a pager say, and the agent keeps a command that has no way
+//! only for so long.
+
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use uuid::Uuid;
+
+use super::Connection;
+use crate::protocol::resume::{self, Answer, Opening, PATIENCE, Token};
+
+/// Between two attempts to find another way.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Read at once from a way.
+const BUFFER: usize = 64 * 1024;
+
+/// Why there is no way.
+pub enum Unreachable {
+    /// Another attempt may find one.
+    Yet(anyhow::Error),
+    /// There will be none.
+    Ever(anyhow::Error),
+}
+
+/// Finds a way to the agent: one attempt, which ends by itself.
+pub type Find = dyn FnMut() -> Result<Connection, Unreachable> + Send;
+
+/// Opens a new stream by `first`; the connection that comes of it goes on by
+/// others that `find` finds.
+pub fn open(first: Connection, find: Box<Find>) -> anyhow::Result<Connection> {
+    let Connection { reader, mut writer, away } = first;
+    let token = Token { id: Uuid::new_v4().into_bytes(), secret: Uuid::new_v4().into_bytes() };
+    // Goes out with the first record, in one packet.
+    let out = Opening { token, resume: None }.encode().to_vec();
+    writer.flush().context("opening a stream")?;
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        wire: Mutex::new(Wire { writer: Some(writer), out }),
+        away: Arc::clone(&away),
+    });
+    let keeper = Keeper { shared: Arc::clone(&shared), token, find };
+    thread::Builder::new().name("way".to_owned()).spawn(move || keeper.keep(reader))?;
+    let ends = [shared.clone(), shared];
+    let [reader, writer] = ends.map(End);
+    Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), away })
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something arrived, was confirmed, or has ended.
+    changed: Condvar,
+    wire: Mutex<Wire>,
+    /// There is no way at present.
+    away: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    stream: resume::Resumable,
+    /// Why there is no more, in words.
+    ended: Option<String>,
+}
+
+/// The writing side of the way. Locked before the state, never after it.
+struct Wire {
+    writer: Option<Box<dyn Write + Send>>,
+    out: Vec<u8>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the way what it shall have. Without one it stays here, and one
+    /// that is broken is noticed by who reads it.
+    fn send(&self) {
+        let wire = &mut *self.wire();
+        let Some(writer) = &mut wire.writer else { return };
+        while self.state().stream.output(&mut wire.out) {
+            if writer.write_all(&wire.out).and_then(|()| writer.flush()).is_err() {
+                wire.writer = None;
+                return;
+            }
+            wire.out.clear();
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, why: String) {
+        self.state().ended = Some(why);
+        self.changed.notify_all();
+    }
+}
+
+/// Reader or writer of the stream.
+struct End(Arc<Shared>);
+
+impl Read for End {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        loop {
+            let count = state.stream.read(buffer);
+            if count > 0 {
+                let confirms = state.stream.has_output();
+                drop(state);
+                if confirms {
+                    self.0.send();
+                }
+                return Ok(count);
+            }
+            if let Some(why) = &state.ended {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why.clone()));
+            }
+            state = self.0.wait(state);
+        }
+    }
+}
+
+impl Write for End {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.state();
+        let count = loop {
+            if state.ended.is_some() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            match state.stream.write(bytes) {
+                0 if !bytes.is_empty() => state = self.0.wait(state),
+                count => break count,
+            }
+        };
+        drop(state);
+        self.0.send();
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads the ways.
+struct Keeper {
+    shared: Arc<Shared>,
+    token: Token,
+    find: Box<Find>,
+}
+
+impl Keeper {
+    fn keep(mut self, mut reader: Box<dyn Read + Send>) {
+        loop {
+            if let Err(why) = self.read(&mut *reader) {
+                return self.shared.end(why);
+            }
+            self.shared.away.store(true, Ordering::Relaxed);
+            // Whoever is writing to it fails, because its other end is closed.
+            self.shared.wire().writer = None;
+            match self.resume() {
+                Ok(new) => reader = new,
+                Err(why) => return self.shared.end(format!("{why:#}")),
+            }
+            self.shared.away.store(false, Ordering::Relaxed);
+            self.shared.send();
+        }
+    }
+
+    /// Until the way ends; an error: the agent breaks the rules.
+    fn read(&self, reader: &mut dyn Read) -> Result<(), String> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    let input = self.shared.state().stream.input(&buffer[..count]);
+                    input.map_err(|e| e.to_string())?;
+                    self.shared.changed.notify_all();
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn resume(&mut self) -> anyhow::Result<Box<dyn Read + Send>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let why = match (self.find)() {
+                Ok(way) => match self.attach(way) {
+                    Err(Unreachable::Yet(why)) => why,
+                    Err(Unreachable::Ever(why)) => return Err(why),
+                    Ok(reader) => return Ok(reader),
+                },
+                Err(Unreachable::Ever(why)) => return Err(why),
+                Err(Unreachable::Yet(why)) => why,
+            };
+            if Instant::now() >= end {
+                let seconds = PATIENCE.as_secs();
+                return Err(why.context(format!("it did not come back within {seconds} s")));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn attach(&self, way: Connection) -> Result<Box<dyn Read + Send>, Unreachable> {
+        let yet = |e: io::Error| Unreachable::Yet(e.into());
+        let Connection { mut reader, mut writer, .. } = way;
+        let received = self.shared.state().stream.received();
+        let opening = Opening { token: self.token, resume: Some(received) };
+        writer.write_all(&opening.encode()).and_then(|()| writer.flush()).map_err(yet)?;
+        let mut answer = [0; Answer::LENGTH];
+        reader.read_exact(&mut answer).map_err(yet)?;
+        let Some(Answer::Attached(received)) = Answer::decode(&answer) else {
+            let text = "the machine does not know the command any more: \
+                        its agent or the machine itself was restarted";
+            return Err(Unreachable::Ever(anyhow!(text)));
+        };
+        let mut wire = self.shared.wire();
+        let resumed = self.shared.state().stream.resumed(received);
+        resumed.map_err(|e| Unreachable::Ever(e.into()))?;
+        wire.writer = Some(writer);
+        wire.out.clear();
+        Ok(reader)
+    }
+}
+
+#[cfg(test)]
+#[path = "resume_tests.rs"]
+mod tests;
