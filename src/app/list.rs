@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::Context;
 use super::inspect::{ssh_port, time};
-use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::store::StoreError;
 
@@ -48,6 +47,7 @@ pub struct Times {
 pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreError> {
     let store = &context.store;
     let (configs, bad) = store.list()?;
+    let default = store.default_name();
     let mut listed: Vec<Listed> = configs
         .iter()
         .map(|config| {
@@ -57,7 +57,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreEr
             let run = store.run_record(&config.name).filter(|_| live);
             Listed {
                 name: config.name.to_string(),
-                default: config.name == MachineName::default(),
+                default: config.name == default,
                 created: time(history.created),
                 running: status == Status::Running,
                 starting: status == Status::Starting,

@@ -1,9 +1,13 @@
 //! Use cases: what the verbs do, without parsing or printing.
 
+pub mod archive;
 mod capture;
+pub mod clone;
 pub mod context;
 pub mod copy;
+pub mod doctor;
 pub mod image;
+pub mod info;
 pub mod init;
 pub mod inspect;
 pub mod list;
@@ -11,10 +15,13 @@ pub mod listing;
 pub mod local;
 pub mod logs;
 pub mod named;
+pub mod os;
 pub mod place;
+pub mod protect;
 pub mod provisioning;
 pub mod refusal;
 pub mod remove;
+pub mod rename;
 pub mod reset;
 mod resources;
 pub mod rootfs;

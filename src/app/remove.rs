@@ -1,10 +1,16 @@
 //! Removing a machine and everything of it.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
+use jiff::Timestamp;
+
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal};
+use super::{Context, Refusal, protect};
+use crate::fs::create_dir_owner_only;
+use crate::image::Cache;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
@@ -14,6 +20,10 @@ use crate::machine::status::Status;
 pub struct RemoveRequest {
     /// End a running machine first.
     pub force: bool,
+    /// Keep what Ignition was given.
+    pub save_ignition: bool,
+    /// Keep its disk.
+    pub save_image: bool,
 }
 
 /// What a removal would delete; refused for a running machine without force.
@@ -26,6 +36,9 @@ pub fn plan(
     if !context.store.exists(name) {
         context.store.load(name)?;
     }
+    if context.store.load(name).is_ok_and(|config| config.protected) {
+        return Err(protect::refusal(name).into());
+    }
     if !request.force && context.store.status(name) != Status::Stopped {
         return Err(Refusal::new(format!("running vm \"{name}\" cannot be destroyed"))
             .hint(format!("Stop it with `nsvm machine stop {name}`, or use `rm --force`"))
@@ -34,13 +47,14 @@ pub fn plan(
     Ok(context.store.files_of(name))
 }
 
-/// Ends the machine where needed and deletes all of it.
+/// Ends the machine where needed and deletes all of it, but for what shall be
+/// saved: where that is now.
 pub fn remove(
     context: &Context,
     name: &MachineName,
     request: RemoveRequest,
     progress: &dyn Progress,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<PathBuf>> {
     plan(context, name, request)?;
     if request.force && context.store.load(name).is_ok() {
         let now = StopRequest { force: true, timeout: Duration::ZERO };
@@ -48,7 +62,40 @@ pub fn remove(
     }
     let lock = context.store.lock(name)?;
     plan(context, name, RemoveRequest::default())?;
+    let saved = save(context, name, request)?;
     context.store.remove_files(name)?;
     drop(lock);
-    Ok(())
+    Ok(saved)
+}
+
+/// Moves what shall be kept out of the way of a later machine of this name.
+fn save(
+    context: &Context,
+    name: &MachineName,
+    request: RemoveRequest,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let (paths, dir) = (context.store.paths(name), context.store.dirs().saved());
+    let wanted = [
+        (request.save_ignition, paths.ignition(), "ign"),
+        (request.save_image, paths.overlay(), "qcow2"),
+    ];
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let mut saved = Vec::new();
+    for (_, from, suffix) in wanted.into_iter().filter(|(wanted, from, _)| *wanted && from.exists())
+    {
+        let to = dir.join(format!("{name}-{stamp}.{suffix}"));
+        create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
+        // The disk goes on needing its base image, wherever it lies.
+        let cache = Cache::open(&context.store.dirs().cache)?;
+        let claim = match (suffix, context.store.load(name)) {
+            ("qcow2", Ok(config)) => cache.claim(&config.image, name.as_str(), &to)?,
+            _ => None,
+        };
+        fs::rename(&from, &to)
+            .or_else(|_| fs::copy(&from, &to).map(drop))
+            .with_context(|| format!("saving \"{}\"", from.display()))?;
+        drop(claim);
+        saved.push(to);
+    }
+    Ok(saved)
 }

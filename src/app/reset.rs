@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::image::prune;
 use super::remove::{RemoveRequest, remove};
-use super::{Context, Refusal};
+use super::{Context, Refusal, protect};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 
@@ -21,6 +21,9 @@ pub struct Plan {
 /// directories.
 pub fn plan(context: &Context) -> anyhow::Result<Plan> {
     let (configs, _unreadable) = context.store.list()?;
+    if let Some(kept) = configs.iter().find(|config| config.protected) {
+        return Err(protect::refusal(&kept.name).into());
+    }
     let dirs = context.store.dirs();
     let all = [&dirs.machines(), &dirs.data, &dirs.runtime, &dirs.state];
     Ok(Plan {
@@ -33,7 +36,7 @@ pub fn plan(context: &Context) -> anyhow::Result<Plan> {
 /// cache, which other homes may share, what none of their machines needs.
 pub fn reset(context: &Context, plan: &Plan, progress: &dyn Progress) -> anyhow::Result<()> {
     for name in &plan.machines {
-        remove(context, name, RemoveRequest { force: true }, progress)?;
+        remove(context, name, RemoveRequest { force: true, ..RemoveRequest::default() }, progress)?;
     }
     if let Some(name) = context.store.living_vms()?.first() {
         let text = format!("a VM of \"{name}\" runs, and its config cannot be read");

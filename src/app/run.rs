@@ -148,8 +148,7 @@ fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<C
 }
 
 pub fn not_running(name: &MachineName) -> Refusal {
-    let argument = if *name == MachineName::default() { String::new() } else { format!(" {name}") };
-    let hint = format!("Start it with `nsvm machine start{argument}`");
+    let hint = format!("Start it with `nsvm machine start {name}`");
     Refusal::new(format!("machine \"{name}\" is not running")).hint(hint)
 }
 

@@ -22,6 +22,8 @@ use crate::machine::status::Status;
 pub struct StartRequest {
     /// Bounds the whole start; by default it depends on the accelerator.
     pub timeout: Option<Duration>,
+    /// Return as soon as the machine is being started.
+    pub in_background: bool,
 }
 
 /// Starts the machine and returns when it runs. A start that somebody else
@@ -50,6 +52,9 @@ pub fn start(
         }
     }
     drop(lock);
+    if request.in_background {
+        return Ok(());
+    }
     follow(context, name, progress, interrupted)?;
     settle(context, name, progress)
 }

@@ -70,7 +70,7 @@ pub fn machine(named: Option<MachineName>) -> anyhow::Result<MachineName> {
     match (named, variable) {
         (Some(name), _) => Ok(name),
         (None, Some(name)) => name.parse().context("reading NSVM_MACHINE"),
-        (None, None) => Ok(MachineName::default()),
+        (None, None) => Ok(Store::new(dirs()?).default_name()),
     }
 }
 

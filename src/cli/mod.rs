@@ -14,6 +14,7 @@ pub mod run;
 pub mod supervise;
 pub mod table;
 pub mod template;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

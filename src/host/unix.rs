@@ -21,6 +21,12 @@ pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// Whether nobody but its owner may do anything with the file.
+pub fn is_owners_alone(path: &Path) -> io::Result<bool> {
+    const GROUP_AND_OTHERS: u32 = 0o077;
+    Ok(fs::metadata(path)?.permissions().mode() & GROUP_AND_OTHERS == 0)
+}
+
 /// The number of this user.
 pub fn user_id() -> Option<u32> {
     Some(rustix::process::getuid().as_raw())

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::future::Future;
-use std::io;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use imago::file::File as Storage;
@@ -57,6 +57,30 @@ pub fn grow(overlay: &Path, bytes: u64) -> Result<(), ImageError> {
     let file = OpenOptions::new().read(true).write(true).open(overlay);
     file.and_then(|file| wait(resize(file, bytes)))
         .map_err(|source| ImageError::Overlay { path: overlay.to_owned(), source })
+}
+
+/// Makes `base` the backing file of an overlay that may come from another
+/// host; one that would make QEMU open yet other files is refused. The name is
+/// written to the end of the header's cluster, which nothing else uses
+/// (docs/interop/qcow2.txt: it lies anywhere in the first cluster).
+pub fn rebase(overlay: &Path, base: &Path) -> Result<(), ImageError> {
+    let failed = |source| ImageError::Overlay { path: overlay.to_owned(), source };
+    let name = backing_name(base).map_err(failed)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(overlay).map_err(failed)?;
+    let header = qcow2::Header::read(&mut file).map_err(failed)?;
+    let checked = header.and_then(|header| header.check_overlay().map(|()| header));
+    let header = checked.map_err(|reason| reason.about(&overlay.display().to_string()))?;
+    let at = header.cluster() - (BACKING_NAME_MAX as u64 + 1);
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    let mut write = |offset: u64, bytes: &[u8]| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(bytes)
+    };
+    write(at, name.as_bytes())
+        .and_then(|()| write(8, &at.to_be_bytes()))
+        .and_then(|()| write(16, &length.to_be_bytes()))
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 /// The size of the disk that a guest sees, in bytes.
@@ -185,6 +209,25 @@ mod tests {
         fs::write(&overlay, b"precious").unwrap();
         assert!(create_overlay(&overlay, &base, DiskFormat::Raw, MIB).is_err());
         assert_eq!(fs::read(&overlay).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn an_overlay_finds_a_base_that_has_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, overlay) = (raw_base(dir.path(), MIB), dir.path().join("disk.qcow2"));
+        create_overlay(&overlay, &base, DiskFormat::Raw, MIB).unwrap();
+        let moved = dir.path().join(format!("{}.raw", "elsewhere".repeat(20)));
+        fs::rename(&base, &moved).unwrap();
+        rebase(&overlay, &moved).unwrap();
+        rebase(&overlay, &moved).unwrap();
+        grow(&overlay, 2 * MIB).unwrap();
+        let path = overlay.to_str().unwrap();
+        let Some(json) = qemu_img(&["info", "--output=json", path]) else { return };
+        let info: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(info["backing-filename"], moved.to_str().unwrap());
+        assert_eq!(info["backing-filename-format"], "raw");
+        qemu_img(&["check", path]);
+        assert!(rebase(&moved, &base).is_err(), "no qcow2 at all");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub use cache::{Base, Cache, Held, LeftOver, Remembered, Unfinished, User};
 pub use catalog::{Catalog, CatalogError, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
 pub use checksums::ChecksumError;
 pub use choices::{Choices, Pull, Signatures};
-pub use disk::{create_overlay, grow, virtual_size};
+pub use disk::{create_overlay, grow, rebase, virtual_size};
 pub use error::ImageError;
 pub use fetch::{FetchError, Patience};
 pub use imported::{

@@ -102,7 +102,7 @@ impl Header {
         })
     }
 
-    fn cluster(&self) -> u64 {
+    pub fn cluster(&self) -> u64 {
         1 << self.cluster_bits
     }
 
@@ -133,6 +133,16 @@ impl Header {
             0 => Ok(()),
             bits => Err(Problem::Format(format!("it needs unknown qcow2 features ({bits:#x})"))),
         }
+    }
+
+    /// Refuses what a machine's disk must not be; it has a backing file.
+    pub fn check_overlay(&self) -> Result<(), Problem> {
+        Self { backing_offset: 0, ..self.clone() }.check_kind()?;
+        // QEMU's own smallest; a header of smaller clusters has no room.
+        if (12..=21).contains(&self.cluster_bits) {
+            return Ok(());
+        }
+        Err(Problem::Damaged(format!("its clusters have {} bits", self.cluster_bits)))
     }
 
     /// Refuses a header whose tables cannot be as it says in `file_len` bytes.

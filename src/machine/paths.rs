@@ -51,6 +51,16 @@ impl Dirs {
         self.config.join("nsvm.toml")
     }
 
+    /// The name of the machine that is meant when none is named.
+    pub fn default_machine(&self) -> PathBuf {
+        self.config.join("default-machine")
+    }
+
+    /// What of removed machines was to be kept. No machine has such a name.
+    pub fn saved(&self) -> PathBuf {
+        self.data.join(".saved")
+    }
+
     /// Holds one JSON file a machine.
     pub fn machines(&self) -> PathBuf {
         self.config.join("machine")

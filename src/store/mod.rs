@@ -109,7 +109,7 @@ impl Store {
             }
             Err(e) => return Err(io_error("reading", &path)(e)),
         };
-        let config = parse(&path, &bytes)?;
+        let config = parse_config(&path, &bytes)?;
         if config.name == *name {
             return Ok(config);
         }
@@ -162,6 +162,32 @@ impl Store {
             io::ErrorKind::TimedOut => StoreError::Busy(name.clone()),
             _ => io_error("locking", &path)(e),
         })
+    }
+
+    /// The locks of two machines, always in the same order, so that two
+    /// commands cannot wait for each other.
+    pub fn lock_both(
+        &self,
+        one: &MachineName,
+        other: &MachineName,
+    ) -> Result<(Lock, Lock), StoreError> {
+        if one == other {
+            return Err(StoreError::Exists(one.clone()));
+        }
+        let (first, second) = if one < other { (one, other) } else { (other, one) };
+        Ok((self.lock(first)?, self.lock(second)?))
+    }
+
+    /// The machine that is meant when none is named.
+    pub fn default_name(&self) -> MachineName {
+        let chosen = fs::read_to_string(self.dirs.default_machine()).ok();
+        chosen.and_then(|text| text.trim().parse().ok()).unwrap_or_default()
+    }
+
+    pub fn set_default(&self, name: &MachineName) -> Result<(), StoreError> {
+        let path = self.dirs.default_machine();
+        let text = format!("{name}\n");
+        write_atomic(&path, text.as_bytes(), Access::Default).map_err(io_error("writing", &path))
     }
 
     pub fn history(&self, name: &MachineName) -> History {
@@ -225,8 +251,12 @@ impl Store {
         all.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
     }
 
-    /// Removes whatever is there of a machine; the caller holds its lock.
+    /// Removes whatever is there of a machine; the caller holds its lock. One
+    /// that is gone is no default either.
     pub fn remove_files(&self, name: &MachineName) -> Result<(), StoreError> {
+        if self.default_name() == *name {
+            let _ = fs::remove_file(self.dirs.default_machine());
+        }
         remove_all(&self.files_of(name))
     }
 
@@ -250,7 +280,8 @@ fn remove_all(paths: &[PathBuf]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<MachineConfig, StoreError> {
+/// A machine config out of the bytes of a file.
+pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<MachineConfig, StoreError> {
     let unreadable = |e: serde_json::Error| StoreError::Unreadable {
         path: path.to_owned(),
         reason: e.to_string(),

@@ -6,7 +6,9 @@ mod common;
 mod changes;
 mod failures;
 mod formats;
+mod health;
 mod images;
+mod keeping;
 #[cfg(target_os = "linux")]
 mod local;
 mod provisioning;

@@ -91,7 +91,7 @@ impl InitArgs {
         // A guest with its own Ignition file takes nothing of ours.
         let swap = if self.ignition_path.is_some() { MiB(0) } else { default.swap };
         InitRequest {
-            name: self.which.name,
+            name: self.which.name.unwrap_or_default(),
             cpus: self.cpus.unwrap_or(default.cpus),
             memory: self.memory.map_or(default.memory, MiB),
             disk_size: self.disk_size.map_or(default.disk_size, GiB),

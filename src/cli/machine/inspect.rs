@@ -14,7 +14,7 @@ pub struct InspectArgs {
     /// Print this Go template of each machine instead, or json
     #[arg(short, long, value_name = "FORMAT", default_value = "json", hide_default_value = true)]
     format: String,
-    /// The machines [default: nsvm-machine-default]
+    /// The machines [default: what `machine default` says]
     #[arg(value_name = "NAME")]
     names: Vec<MachineName>,
 }
@@ -24,7 +24,7 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let mut names = args.names.clone();
     if names.is_empty() {
-        names.push(MachineName::default());
+        names.push(context.store.default_name());
     }
     let (mut found, mut failed) = (Vec::new(), false);
     for name in &names {

@@ -25,7 +25,7 @@ pub struct LogsArgs {
 pub fn run(args: &LogsArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let log = if args.supervisor { Log::Supervisor } else { Log::Serial };
-    let path = path(&context, &args.which.name, log)?;
+    let path = path(&context, &args.which.name(&context), log)?;
     copy(&path, args.follow, &mut io::stdout().lock())?;
     Ok(0)
 }

@@ -1,10 +1,19 @@
 //! `nsvm machine ...`: one file a verb.
 
+mod clone;
 mod cp;
+mod default;
+mod doctor;
+mod export;
+mod import;
+mod info;
 mod init;
 mod inspect;
 mod list;
 mod logs;
+mod os;
+mod protect;
+mod rename;
 mod reset;
 mod restart;
 mod rm;
@@ -17,6 +26,7 @@ mod wait;
 
 use clap::{Args, Subcommand};
 
+use crate::app::Context;
 use crate::machine::name::MachineName;
 
 /// Manage the virtual machines
@@ -38,7 +48,17 @@ enum Verb {
     Inspect(inspect::InspectArgs),
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    Info(info::InfoArgs),
     Cp(cp::CpArgs),
+    Clone(clone::CloneArgs),
+    Rename(rename::RenameArgs),
+    Default(default::DefaultArgs),
+    Protect(protect::ProtectArgs),
+    Unprotect(protect::UnprotectArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Os(os::OsArgs),
+    Doctor(doctor::DoctorArgs),
     Logs(logs::LogsArgs),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::SshConfigArgs),
@@ -56,7 +76,17 @@ pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
         Verb::Set(args) => set::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::List(args) => list::run(&args),
+        Verb::Info(args) => info::run(&args),
         Verb::Cp(args) => cp::run(&args),
+        Verb::Clone(args) => clone::run(&args),
+        Verb::Rename(args) => rename::run(&args),
+        Verb::Default(args) => default::run(&args),
+        Verb::Protect(args) => protect::run(&args),
+        Verb::Unprotect(args) => protect::undo(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Import(args) => import::run(&args),
+        Verb::Os(args) => os::run(args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Logs(args) => logs::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::SshConfig(args) => ssh_config::run(&args),
@@ -67,7 +97,13 @@ pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
 /// The machine a verb is about.
 #[derive(Debug, Args)]
 struct Which {
-    /// The machine [default: nsvm-machine-default]
-    #[arg(value_name = "NAME", default_value_t, hide_default_value = true)]
-    name: MachineName,
+    /// The machine [default: what `machine default` says]
+    #[arg(value_name = "NAME")]
+    name: Option<MachineName>,
+}
+
+impl Which {
+    fn name(&self, context: &Context) -> MachineName {
+        self.name.clone().unwrap_or_else(|| context.store.default_name())
+    }
 }

@@ -29,7 +29,7 @@ pub fn run(args: &RestartArgs) -> anyhow::Result<u8> {
     let interrupted = interrupt::flag();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
-    let name = &args.which.name;
+    let name = &args.which.name(&context);
     let request =
         StopRequest { force: false, timeout: Duration::from_secs(args.timeout.min(86400)) };
     stop(&context, name, request, &printer)?;

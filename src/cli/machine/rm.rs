@@ -15,12 +15,22 @@ pub struct RmArgs {
     /// Do not ask, and end the machine first when it runs
     #[arg(short, long)]
     force: bool,
+    /// Keep what Ignition was given, and say where
+    #[arg(long)]
+    save_ignition: bool,
+    /// Keep its disk, and say where; it goes on needing its base image
+    #[arg(long)]
+    save_image: bool,
 }
 
 pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
-    let name = &args.which.name;
-    let request = RemoveRequest { force: args.force };
+    let name = &args.which.name(&context);
+    let request = RemoveRequest {
+        force: args.force,
+        save_ignition: args.save_ignition,
+        save_image: args.save_image,
+    };
     let files = plan(&context, name, request)?;
     if !args.force {
         report::note("The following files will be deleted:\n");
@@ -31,6 +41,8 @@ pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
             return Ok(0);
         }
     }
-    remove(&context, name, request, &Printer::new(Verbosity::Quiet))?;
+    for saved in remove(&context, name, request, &Printer::new(Verbosity::Quiet))? {
+        report::note(&format!("Saved \"{}\"", saved.display()));
+    }
     Ok(0)
 }

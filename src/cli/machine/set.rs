@@ -52,6 +52,6 @@ pub fn run(args: &SetArgs) -> anyhow::Result<u8> {
         time_zone: args.timezone.clone(),
         sharing: Sharing { volumes: args.volume.clone(), ports: args.publish.clone() },
     };
-    set(&context, &args.which.name, &request, &Printer::new(Verbosity::Normal))?;
+    set(&context, &args.which.name(&context), &request, &Printer::new(Verbosity::Normal))?;
     Ok(0)
 }

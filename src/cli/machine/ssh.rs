@@ -33,7 +33,7 @@ pub fn run(args: &SshArgs) -> anyhow::Result<u8> {
     let exists = |word: &OsString| {
         word.to_str().and_then(|word| word.parse().ok()).filter(|name| context.store.exists(name))
     };
-    let plan = plan(&args.words, has_separator(&typed), exists);
+    let plan = plan(&args.words, has_separator(&typed), exists, context.store.default_name());
     let target = Target::Machine(plan.machine.clone(), Stopped::AsConfigured);
     Ok(run::run(&target, Wording::Podman, args.request(&plan)))
 }
@@ -67,9 +67,10 @@ fn plan(
     words: &[OsString],
     separated: bool,
     machine: impl Fn(&OsString) -> Option<MachineName>,
+    default: MachineName,
 ) -> Plan {
     let mut rest = words;
-    let mut name = MachineName::default();
+    let mut name = default;
     if !separated
         && let Some((first, others)) = words.split_first()
         && let Some(found) = machine(first)
@@ -116,7 +117,8 @@ mod tests {
     }
 
     fn planned(text: &[&str], separated: bool) -> Plan {
-        plan(&words(text), separated, |word| (word == "t1").then(|| "t1".parse().unwrap()))
+        let known = |word: &OsString| (word == "t1").then(|| "t1".parse().unwrap());
+        plan(&words(text), separated, known, MachineName::default())
     }
 
     #[test]

@@ -28,7 +28,7 @@ enum Form {
 
 pub fn run(args: &SshConfigArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
-    let access = ssh_access(&context, &args.which.name)?;
+    let access = ssh_access(&context, &args.which.name(&context))?;
     match args.format {
         Form::Config => print!("{}", access.entry()),
         Form::Options => println!("{}", options(&access)),

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::app::inspect::{InspectInfo, PortInfo, inspect};
 use crate::app::start::{StartRequest, start};
 use crate::cli::printer::{Printer, Verbosity};
+use crate::cli::report::note;
 use crate::cli::{environment, interrupt};
 use crate::machine::event::Progress;
 
@@ -16,6 +18,12 @@ pub struct StartArgs {
     /// Seconds the start may take [default: 120, or 300 without acceleration]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: Option<u64>,
+    /// Return while the machine is still starting; `machine wait` waits for it
+    #[arg(long)]
+    no_wait: bool,
+    /// Do not say what the machine shares and how to use it
+    #[arg(long)]
+    no_info: bool,
     /// Print only the result
     #[arg(short, long)]
     quiet: bool,
@@ -26,10 +34,33 @@ pub fn run(args: &StartArgs) -> anyhow::Result<u8> {
     let interrupted = interrupt::flag();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
-    let name = &args.which.name;
+    let name = &args.which.name(&context);
     (&printer as &dyn Progress).step(format!("Starting machine \"{name}\""));
-    let request = StartRequest { timeout: args.timeout.map(Duration::from_secs) };
+    let timeout = args.timeout.map(Duration::from_secs);
+    let request = StartRequest { timeout, in_background: args.no_wait };
     start(&context, name, request, &printer, &interrupted)?;
+    if args.no_wait {
+        println!("Machine \"{name}\" is starting");
+        return Ok(0);
+    }
+    if !args.no_info && !args.quiet {
+        tell(&inspect(&context, name)?);
+    }
     println!("Machine \"{name}\" started successfully");
     Ok(0)
+}
+
+/// What somebody who has just started it may want to know.
+fn tell(machine: &InspectInfo) {
+    for mount in &machine.mounts {
+        let access = if mount.read_only { " (read-only)" } else { "" };
+        note(&format!("\"{}\" is \"{}\" in the guest{access}", mount.source, mount.target));
+    }
+    for port in &machine.ports {
+        let PortInfo { host_ip, host_port, guest_port, .. } = port;
+        note(&format!("{host_ip}:{host_port} leads to the guest's port {guest_port}"));
+    }
+    if machine.agent.ready {
+        note(&format!("Use it: nsvm --machine {} unshare -Urpf --mount-proc bash", machine.name));
+    }
 }

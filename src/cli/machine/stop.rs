@@ -25,7 +25,7 @@ pub struct StopArgs {
 pub fn run(args: &StopArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let printer = Printer::new(Verbosity::Normal);
-    let name = &args.which.name;
+    let name = &args.which.name(&context);
     let request =
         StopRequest { force: args.force, timeout: Duration::from_secs(args.timeout.min(86400)) };
     stop(&context, name, request, &printer)?;

@@ -42,7 +42,7 @@ pub fn run(args: &WaitArgs) -> anyhow::Result<u8> {
     let interrupted = interrupt::flag();
     let patience =
         Patience { timeout: Duration::from_secs(args.timeout), interrupted: &interrupted };
-    wait(&context, &args.which.name, &args.awaited.0, patience)?;
+    wait(&context, &args.which.name(&context), &args.awaited.0, patience)?;
     Ok(0)
 }
 

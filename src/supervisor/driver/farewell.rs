@@ -35,7 +35,8 @@ impl Driver {
     /// guest: the next start shall find the disk as init made it.
     async fn restore_first_disk(&self) {
         let was_up = self.context.store.history(&self.config.name).last_up.is_some();
-        if was_up || self.adopting {
+        // Nor is a copy's disk what init made.
+        if was_up || self.adopting || self.config.changes.copied.is_some() {
             return;
         }
         let (context, config) = (self.context.clone(), self.config.clone());
