@@ -48,6 +48,8 @@ pub struct Resumable {
     received: u64,
     /// What the other side was told is read.
     told: u64,
+    /// The way that told it was lost, maybe before the other side heard.
+    tells_again: bool,
     /// The record that is coming in.
     header: [u8; HEADER],
     header_held: usize,
@@ -84,11 +86,11 @@ impl Resumable {
     /// Appends what shall go out now, a confirmation and at most one record of
     /// bytes; whether that was anything.
     pub fn output(&mut self, out: &mut Vec<u8>) -> bool {
-        let read = self.received - self.arrived.len() as u64;
-        let confirms = read - self.told >= CONFIRM;
+        let confirms = self.has_to_confirm();
         if confirms {
-            out.extend(header(CONFIRMED, read, 0));
-            self.told = read;
+            self.told = self.read_so_far();
+            self.tells_again = false;
+            out.extend(header(CONFIRMED, self.told, 0));
         }
         let begin = usize::try_from(self.sent - self.confirmed).unwrap_or(usize::MAX);
         let count = (self.held.len() - begin).min(MAX_RECORD);
@@ -108,8 +110,7 @@ impl Resumable {
 
     /// Whether [`Self::output`] would give something.
     pub fn has_output(&self) -> bool {
-        let read = self.received - self.arrived.len() as u64;
-        self.sent - self.confirmed < self.held.len() as u64 || read - self.told >= CONFIRM
+        self.sent - self.confirmed < self.held.len() as u64 || self.has_to_confirm()
     }
 
     /// Takes bytes that came, cut anyhow.
@@ -141,7 +142,16 @@ impl Resumable {
         }
         (self.header_held, self.known, self.new) = (0, 0, 0);
         self.sent = offset;
+        self.tells_again = self.told > 0;
         Ok(())
+    }
+
+    fn has_to_confirm(&self) -> bool {
+        self.tells_again || self.read_so_far() - self.told >= CONFIRM
+    }
+
+    fn read_so_far(&self) -> u64 {
+        self.received - self.arrived.len() as u64
     }
 
     fn begin_record(&mut self) -> Result<(), ResumeError> {

@@ -102,6 +102,10 @@ proptest! {
         pair.settle();
         prop_assert!(pair.read[0] == pair.written[1] && pair.read[1] == pair.written[0]);
         prop_assert!(pair.ends.iter().all(|end| !end.has_output()));
+        // What was read is not held for ever: there is room again.
+        for end in &mut pair.ends {
+            prop_assert!(end.write(&[0; WINDOW]) as u64 > WINDOW as u64 - CONFIRM);
+        }
     }
 
     #[test]
