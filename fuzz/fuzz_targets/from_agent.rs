@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use nsvm::namespace::explain;
 use nsvm::namespace::kind::{Kind, Kinds};
 use nsvm::namespace::listing::{Art, Choice, Column, Format, Snapshot, Style, Tree, render, rows};
+use nsvm::namespace::rootfs::RootFsAnswer;
 use nsvm::protocol::frame::Decoder;
 use nsvm::protocol::hello::Hello;
 use nsvm::protocol::message::FromAgent;
@@ -23,6 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
             explain::render(&plan.steps, &plan.program);
         }
     }
+    let _ = rmp_serde::from_slice::<RootFsAnswer>(bytes);
     if let Ok(snapshot) = rmp_serde::from_slice::<Snapshot>(bytes) {
         show(&snapshot);
     }

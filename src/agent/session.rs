@@ -105,6 +105,13 @@ async fn answer(
             }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
         },
+        Ok(Request::RootFs(verb)) => match launch::keep_roots(verb) {
+            Ok(mut child) => {
+                let left = relay::run(channel, decoder, &mut child).await;
+                return Ok(Some((child, left)));
+            }
+            Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+        },
         Err(error) => {
             let failure = refused(FailedStep::Request, format!("the request is broken: {error}"));
             FromAgent::Outcome(Outcome::NotStarted(failure))

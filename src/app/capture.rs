@@ -1,7 +1,41 @@
-//! The output of a guest's program, kept up to a size.
+//! The output of a guest's program, kept up to a size, and requests that are
+//! answered by one.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
+
+use super::session::{self, Connection, Stdio};
+use crate::protocol::outcome::Outcome;
+use crate::protocol::request::Request;
+
+/// What a process there writes to stdout for `request`, at most `limit` bytes;
+/// or how it ended without. An error means that the connection broke or that
+/// the answer, which is called `what`, makes no sense.
+pub fn ask<T: DeserializeOwned>(
+    connection: Connection,
+    request: Request,
+    limit: usize,
+    what: &str,
+) -> anyhow::Result<Result<T, Outcome>> {
+    let taken = Capture::up_to(limit);
+    let stdio = Stdio {
+        stdin: Box::new(io::empty()),
+        stdout: Box::new(taken.clone()),
+        stderr: Box::new(io::stderr()),
+    };
+    let outcome = session::relay(connection, request, stdio)?;
+    let Some(bytes) = taken.bytes() else {
+        bail!("the machine's list of {what} is larger than {} MiB", limit >> 20);
+    };
+    if outcome != Outcome::Exited(0) {
+        return Ok(Err(outcome));
+    }
+    let answer = rmp_serde::from_slice(&bytes);
+    Ok(Ok(answer.with_context(|| format!("the machine's list of {what} is broken"))?))
+}
 
 /// Where output goes; a copy of it tells what came.
 #[derive(Clone)]

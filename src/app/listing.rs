@@ -1,11 +1,7 @@
 //! Asking a machine's agent for its namespaces.
 
-use std::io;
-
-use anyhow::{Context, bail};
-
-use super::capture::Capture;
-use super::session::{self, Connection, Stdio};
+use super::capture;
+use super::session::Connection;
 use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::request::{ListRequest, Request};
@@ -23,19 +19,5 @@ pub fn ask(
     connection: Connection,
     request: ListRequest,
 ) -> anyhow::Result<Result<Snapshot, Outcome>> {
-    let taken = Capture::up_to(LARGEST);
-    let stdio = Stdio {
-        stdin: Box::new(io::empty()),
-        stdout: Box::new(taken.clone()),
-        stderr: Box::new(io::stderr()),
-    };
-    let outcome = session::relay(connection, Request::List(request), stdio)?;
-    let Some(bytes) = taken.bytes() else {
-        bail!("the machine's list of namespaces is larger than {} MiB", LARGEST >> 20);
-    };
-    if outcome != Outcome::Exited(0) {
-        return Ok(Err(outcome));
-    }
-    let snapshot = rmp_serde::from_slice(&bytes);
-    Ok(Ok(snapshot.context("the machine's list of namespaces is broken")?))
+    capture::ask(connection, Request::List(request), LARGEST, "namespaces")
 }

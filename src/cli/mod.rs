@@ -25,7 +25,9 @@ use crate::app::Refusal;
 use crate::machine::name::MachineName;
 use environment::{Stopped, Target};
 use namespace::verdict::{OURS, Wording};
-use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RunArgs, UnshareArgs};
+use namespace::{
+    ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RootFsArgs, RunArgs, UnshareArgs,
+};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -71,6 +73,8 @@ enum Verb {
     Exec(ExecArgs),
     Ns(NsArgs),
     Run(RunArgs),
+    #[command(name = "rootfs")]
+    RootFs(RootFsArgs),
     Config(config::ConfigArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
@@ -98,6 +102,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Ns(args) => target().and_then(|target| namespace::ns::run(&target, &args)),
         Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
         Verb::Run(args) => target().map(|target| run::on_root(&target, &args)),
+        Verb::RootFs(args) => target().and_then(|target| namespace::rootfs::run(&target, &args)),
         Verb::Config(args) => not_local(cli.local, "config").and_then(|()| config::run(&args)),
         Verb::Supervise(args) => supervise::run(&args),
     };

@@ -10,5 +10,6 @@ pub mod listing;
 pub mod named;
 pub mod network;
 pub mod plan;
+pub mod rootfs;
 pub mod run;
 pub mod spec;

@@ -10,7 +10,7 @@ pub mod hello;
 pub mod message;
 pub mod outcome;
 #[cfg(test)]
-mod properties;
+pub mod properties;
 pub mod request;
 pub mod resume;
 pub mod signal;

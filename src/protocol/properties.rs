@@ -5,11 +5,17 @@ use proptest::prelude::*;
 use super::frame::{Decoder, HEADER};
 use super::hello::Hello;
 use super::message::{FromAgent, FromHost};
-use super::request::{Bytes, ExecRequest, ListRequest, Request, Size, Terminal, UserSpec};
+use super::request::{
+    Bytes, ExecRequest, ListRequest, NamedRequest, NamedVerb, Request, Size, Terminal, UserSpec,
+};
 use crate::namespace::enter::{EnterSpec, Id, KindFile, Place};
 use crate::namespace::kind::{Kind, Kinds};
+use crate::namespace::limits::Limits;
 use crate::namespace::listing::Snapshot;
-use crate::namespace::network::Network;
+use crate::namespace::named::NamedSpec;
+use crate::namespace::network::{Mode, Network};
+use crate::namespace::rootfs::{RootFsAnswer, RootFsVerb};
+use crate::namespace::run::{Digest, RootFs, RunSpec};
 use crate::namespace::spec::{MapRange, MapTarget, NamespaceSpec, Propagation, SetGroups};
 
 fn bytes() -> impl Strategy<Value = Bytes> {
@@ -43,7 +49,7 @@ fn ranges() -> impl Strategy<Value = Vec<MapRange>> {
 }
 
 prop_compose! {
-    fn namespaces()(
+    pub fn namespaces()(
         (kinds, persist, map_user, map_group) in (kinds(), kind_files(), target(), target()),
         (map_users, map_groups) in (ranges(), ranges()),
         (mount_proc, root, wd) in (prop::option::of(bytes()), prop::option::of(bytes()), prop::option::of(bytes())),
@@ -65,7 +71,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn entering()(
+    pub fn entering()(
         (kinds, files, wdns) in (kinds(), kind_files(), prop::option::of(bytes())),
         (target, net_socket, uid) in any::<(Option<u32>, Option<u32>, Option<u32>)>(),
         (target_started, start_inside) in any::<(Option<u64>, bool)>(),
@@ -86,17 +92,61 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub fn limits()(
+        (cpu_quota, memory, pids, io_weight) in any::<(Option<u64>, Option<u64>, Option<u64>, Option<u16>)>(),
+    ) -> Limits {
+        Limits { cpu_quota, memory, pids, io_weight }
+    }
+}
+
+prop_compose! {
+    fn run()(
+        root in prop::option::of(bytes()),
+        (name, hostname) in (prop::option::of(".*"), prop::option::of(".*")),
+        (privileged, read_only) in any::<(bool, bool)>(),
+    ) -> RunSpec {
+        let root = root.map_or(RootFs::Guest, RootFs::Directory);
+        RunSpec { root, name, hostname, network: Mode::Nat, privileged, read_only }
+    }
+}
+
+fn named() -> impl Strategy<Value = NamedVerb> {
+    let name = || "[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}".prop_map(|name| name.parse().unwrap());
+    let made = (name(), namespaces(), limits());
+    prop_oneof![
+        Just(NamedVerb::List),
+        name().prop_map(NamedVerb::Inspect),
+        (name(), any::<bool>()).prop_map(|(name, force)| NamedVerb::Remove { name, force }),
+        made.prop_map(|(name, namespaces, limits)| {
+            NamedVerb::Create(Box::new(NamedSpec { name, namespaces, limits }))
+        })
+        .boxed(),
+    ]
+}
+
+fn root_fs() -> impl Strategy<Value = RootFsVerb> {
+    let names = prop::collection::vec(".*", 0..4);
+    prop_oneof![
+        Just(RootFsVerb::List),
+        (names, any::<bool>()).prop_map(|(names, force)| RootFsVerb::Remove { names, force }),
+    ]
+}
+
+prop_compose! {
     fn exec()(
         argv in prop::collection::vec(bytes(), 0..5),
         env in prop::collection::vec((bytes(), bytes()), 0..4),
         cwd in prop::option::of(bytes()),
         user in prop::option::of((".*", prop::option::of(".*"))),
         tty in prop::option::of((bytes(), any::<(u16, u16)>())),
-        enter in prop::option::of(entering()),
-        namespaces in namespaces(),
+        // Boxed, because all of them at once are too much for a thread's stack.
+        enter in prop::option::of(entering()).boxed(),
+        namespaces in namespaces().boxed(),
+        (limits, run) in (limits(), prop::option::of(run())),
     ) -> ExecRequest {
         ExecRequest {
-            argv, env, cwd, namespaces,
+            argv, env, cwd, namespaces, limits,
+            run: run.map(Box::new),
             user: user.map(|(user, group)| UserSpec { user, group }),
             tty: tty.map(|(term, (rows, cols))| Terminal { term, size: Size { rows, cols, ..Size::default() } }),
             enter: enter.map(Box::new),
@@ -107,9 +157,12 @@ prop_compose! {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        exec().prop_map(|request| Request::Exec(Box::new(request))),
-        exec().prop_map(|request| Request::Explain(Box::new(request))),
+        exec().prop_map(|request| Request::Exec(Box::new(request))).boxed(),
+        exec().prop_map(|request| Request::Explain(Box::new(request))).boxed(),
         ".*".prop_map(|command| Request::List(ListRequest { user: None, command })),
+        named().prop_map(|verb| Request::Named(NamedRequest { user: None, verb })).boxed(),
+        root_fs().prop_map(Request::RootFs),
+        "[0-9a-f]{64}".prop_map(|digest| Request::TakeRoot(Digest::try_from(digest).unwrap())),
         Just(Request::Info),
     ]
 }
@@ -130,6 +183,7 @@ fn read_all(bytes: &[u8]) {
     }
     let _ = (Request::decode(bytes), Hello::scan(bytes));
     let _ = rmp_serde::from_slice::<Snapshot>(bytes);
+    let _ = rmp_serde::from_slice::<RootFsAnswer>(bytes);
 }
 
 proptest! {

@@ -11,6 +11,7 @@ use super::frame::{self, FrameError, Kind};
 use crate::namespace::enter::EnterSpec;
 use crate::namespace::limits::Limits;
 use crate::namespace::named::{Name, NamedSpec};
+use crate::namespace::rootfs::RootFsVerb;
 use crate::namespace::run::{Digest, RunSpec};
 use crate::namespace::spec::NamespaceSpec;
 
@@ -34,6 +35,10 @@ pub enum Request {
     /// Unpack the tar on stdin as this root file system; [`ROOT_TRAILER`] comes
     /// behind it. Only root may.
     TakeRoot(Digest),
+    /// About the root file systems that are kept: a
+    /// [`crate::namespace::rootfs::RootFsAnswer`] on stdout; an outcome answers
+    /// last. Only root may.
+    RootFs(RootFsVerb),
 }
 
 /// Ends the stream of [`Request::TakeRoot`]: one that breaks off is no root.

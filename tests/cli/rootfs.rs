@@ -1,8 +1,9 @@
 //! `nsvm --local run --rootfs`: tars and directories of this host, through the
 //! same agent that a machine has.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -133,13 +134,29 @@ fn a_tar_is_sent_once() {
     tar.run(&["cat", "/etc/os-release"]).exits(0).prints("changed\n");
 }
 
+fn packed(suffix: &str, bytes: &[u8]) -> Vec<u8> {
+    match suffix {
+        "xz" => liblzma::encode_all(bytes, 0).unwrap(),
+        "zst" => zstd::encode_all(bytes, 1).unwrap(),
+        _ => {
+            let fast = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), fast);
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        }
+    }
+}
+
 #[test]
 fn a_tar_may_be_compressed() {
     needs_root!();
-    let mut tar = Tar::system("root.tar");
-    assert!(Command::new("gzip").arg("-1").arg(&tar.path).status().unwrap().success());
-    tar.path = tar.dir.path().join("root.tar.gz");
-    tar.run(&["cat", "/etc/os-release"]).exits(0).prints(OS_RELEASE);
+    for suffix in ["gz", "xz", "zst"] {
+        let mut tar = Tar::system("root.tar");
+        let path = tar.dir.path().join(format!("root.tar.{suffix}"));
+        std::fs::write(&path, packed(suffix, &std::fs::read(&tar.path).unwrap())).unwrap();
+        tar.path = path;
+        tar.run(&["cat", "/etc/os-release"]).exits(0).prints(OS_RELEASE);
+    }
 }
 
 #[test]
@@ -218,4 +235,33 @@ fn a_tar_writes_nowhere_else() {
     // It may be refused as a whole; if not, devices are left out.
     assert!(ran.code() == 125 || !ran.stdout().contains("a-device"), "{}", ran.stdout());
     assert!(ran.code() == 125 || ran.code() == 0, "{}", ran.stderr());
+}
+
+#[test]
+fn what_a_program_runs_on_is_not_removed() {
+    needs_root!();
+    let tar = Tar::system("root.tar");
+    let digest = tar.digest();
+    let home = Home::new();
+    let path = tar.path.to_str().unwrap();
+    let mut command =
+        home.spawnable(["--local", "run", "--rootfs", path, "sh", "-c", "echo up; read line"]);
+    let mut runs = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut up = [0; 3];
+    runs.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let rootfs = |args: &[&str]| Home::new().run([&["--local", "rootfs"], args].concat());
+    let told: Vec<serde_json::Value> =
+        serde_json::from_str(&rootfs(&["ls", "--format", "json"]).exits(0).stdout()).unwrap();
+    let own = told.iter().find(|kept| kept["Name"] == *digest).unwrap();
+    assert_eq!((&own["Kind"], &own["InUse"]), (&"sent".into(), &true.into()));
+    assert!(own["Size"].as_u64() > Some(100_000), "{own}");
+    rootfs(&["rm", "--force", &digest]).exits(125).complains(&[&digest, "a program runs on it"]);
+    // Another one may run there meanwhile.
+    tar.run(&["cat", "/etc/os-release"]).exits(0).prints(OS_RELEASE);
+    drop(runs.stdin.take());
+    assert!(!runs.wait().unwrap().success());
+    rootfs(&["rm", &digest[..20]]).exits(0).prints(&format!("{digest}\n"));
+    assert!(!tar.kept().exists());
+    // It comes again.
+    tar.run(&["cat", "/etc/os-release"]).exits(0).prints(OS_RELEASE);
 }

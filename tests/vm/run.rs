@@ -11,7 +11,7 @@ const OS_RELEASE: &str = "PRETTY_NAME=\"Another Linux 7\"\n";
 /// What lies about in the guest that a run could leave.
 fn remains(machine: &Machine) -> String {
     let script = "cat /proc/mounts; ip -o link; find /sys/fs/cgroup -name 'nsvm*' | sort; \
-                  find /run/nsvm-stage /var/lib/nsvm/named -mindepth 1 2>/dev/null; :";
+                  find /run/nsvm-stage /var/lib/nsvm/named /var/lib/nsvm/roots -mindepth 1 2>/dev/null; :";
     machine.says(["--user-name", "root", "sh", "-c", script])
 }
 
@@ -48,8 +48,8 @@ pub fn story(machine: &Machine) {
     // Under a name they are kept.
     machine.run(["run", "--name", "kept", "sh", "-c", "echo 1 >/kept"]).exits(0);
     machine.run(["run", "--name", "kept", "cat", "/kept"]).exits(0).prints("1\n");
-    machine.run(["exec", "--user-name", "root", "rm", "-r", "/var/lib/nsvm/named/kept"]).exits(0);
     way_out(machine, tar);
+    removal(machine, tar);
     machine.run(["run", "sh", "-c", "exit 7"]).exits(7);
     machine.run(["run", "no-such-program"]).exits(127);
     assert_eq!(remains(machine), before);
@@ -92,4 +92,29 @@ fn way_out(machine: &Machine, tar: &str) {
     }
     let gone = "while ip -o link | grep -q nsvm; do sleep 0.1; done";
     machine.says(["timeout", "60", "sh", "-c", gone]);
+}
+
+/// What is kept is told, and goes when it is told to.
+fn removal(machine: &Machine, tar: &str) {
+    let names = |machine: &Machine| {
+        let all: Vec<serde_json::Value> = serde_json::from_str(
+            &machine.run(["rootfs", "ls", "--format", "json"]).exits(0).stdout(),
+        )
+        .unwrap();
+        all.iter().map(|kept| kept["Name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    machine.run(["run", "--rootfs", tar, "--name", "web", "sh", "-c", "echo 1 >/new"]).exits(0);
+    let all = names(machine);
+    assert_eq!((all.len(), &all[0], &all[1]), (3, &"kept".to_owned(), &"web".to_owned()));
+    let digest = &all[2];
+    let table = machine.run(["rootfs", "list", "--noheading"]).exits(0).stdout();
+    let last = table.lines().last().unwrap();
+    assert!(last.starts_with(&digest[..12]) && last.ends_with("web"), "{table}");
+    machine.run(["rootfs", "prune", "--force"]).exits(0).complains(&["nothing to remove"]);
+    machine.run(["rootfs", "rm", &digest[..12]]).exits(125).complains(&["\"web\" was made from"]);
+    machine.run(["rootfs", "rm", "kept", "web"]).exits(0).prints("kept\nweb\n");
+    machine.run(["rootfs", "prune", "--force"]).exits(0);
+    assert_eq!(names(machine), [] as [String; 0]);
+    machine.run(["rootfs", "rm", "web"]).exits(125).complains(&["no root file system \"web\""]);
+    machine.run(["rootfs", "rm", "--force", "web"]).exits(0).prints("");
 }

@@ -26,6 +26,7 @@ use super::sys::{self, Kernel};
 use crate::namespace::limits::Limits;
 use crate::namespace::named::Name;
 use crate::namespace::plan::{StartDirectory, Wanted, holding, plan};
+use crate::namespace::rootfs::RootFsVerb;
 use crate::namespace::run::Digest;
 use crate::protocol::outcome::{FailedStep, Failure, Outcome, Plan};
 use crate::protocol::request::{ExecRequest, ListRequest, Surroundings, UserSpec};
@@ -79,6 +80,12 @@ pub fn hold(
 pub fn take_root(digest: Digest) -> Result<Child, Failure> {
     run::only_root()?;
     start(&ExecRequest::default(), End::Root(digest), None)
+}
+
+/// Starts a process that tells or removes the root file systems kept here.
+pub fn keep_roots(verb: RootFsVerb) -> Result<Child, Failure> {
+    run::only_root()?;
+    start(&ExecRequest::default(), End::Kept(verb), None)
 }
 
 fn start(request: &ExecRequest, end: End, confined: Option<Confined>) -> Result<Child, Failure> {

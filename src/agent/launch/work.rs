@@ -16,6 +16,7 @@ use crate::agent::program::Program;
 use crate::agent::{listing, named, run};
 use crate::namespace::named::Name;
 use crate::namespace::plan::Step;
+use crate::namespace::rootfs::RootFsVerb;
 use crate::namespace::run::Digest;
 use crate::protocol::outcome::{FailedStep, Failure};
 use crate::protocol::request::Surroundings;
@@ -44,6 +45,8 @@ pub enum End {
     Holder(Name),
     /// This root file system, taken from stdin.
     Root(Digest),
+    /// What is asked about those that are kept, told on stdout.
+    Kept(RootFsVerb),
 }
 
 /// The program's ends of its streams.
@@ -102,6 +105,7 @@ fn take_steps(work: &Work, subject: &Subject<'_>, kernel: &mut Kernel<'_>) -> Fa
             Err(failure) => failure,
         },
         End::Root(digest) => run::store::receive(digest),
+        End::Kept(verb) => run::kept::answer(verb),
         End::Holder(name) => {
             // Opened where its path is still the agent's.
             let own = File::open("/proc/self/exe");

@@ -46,6 +46,10 @@ pub fn find(request: &ExecRequest, spec: &RunSpec, account: &Account) -> Result<
         hostname: hostname(spec),
         directory: request.cwd.as_ref().map_or_else(|| b"/".to_vec(), |dir| dir.to_vec()),
         lock: dir.map(|dir| dir.as_os_str().as_bytes().to_vec()),
+        shared: match &spec.root {
+            RootFs::Sent(digest) => Some(store::path(digest).as_os_str().as_bytes().to_vec()),
+            RootFs::Guest | RootFs::Directory(_) => None,
+        },
     })
 }
 
@@ -123,7 +127,7 @@ fn named(name: &str, root: &RootFs) -> Result<PathBuf, Failure> {
         let text = format!("invalid name '{name}': it must be letters, digits, '-', '_' and '.'");
         return Err(refused(FailedStep::Request, text));
     }
-    let dir = Path::new(STORE).join(NAMED).join(name);
+    let dir = all_named().join(name);
     let made = make(&dir, &source(root));
     let there =
         made.map_err(|e| failed(FailedStep::Launch, format!("cannot keep '{name}'"), &e))?;
@@ -132,6 +136,21 @@ fn named(name: &str, root: &RootFs) -> Result<PathBuf, Failure> {
     }
     let text = format!("'{name}' was made from another root file system ({there})");
     Err(refused(FailedStep::Request, text))
+}
+
+/// Where all named ones are.
+pub fn all_named() -> PathBuf {
+    Path::new(STORE).join(NAMED)
+}
+
+/// What that of this name was made from, if it is known.
+pub fn source_of(name: &str) -> Option<String> {
+    fs::read_to_string(all_named().join(name).join(SOURCE)).ok()
+}
+
+/// What is written there for a root file system of this digest.
+pub fn source_of_digest(digest: &str) -> String {
+    format!("sha256 {digest}")
 }
 
 /// What the directory was made from.
@@ -152,7 +171,7 @@ fn source(root: &RootFs) -> String {
     match root {
         RootFs::Guest => "the machine's own".to_owned(),
         RootFs::Directory(dir) => format!("directory {}", String::from_utf8_lossy(dir)),
-        RootFs::Sent(digest) => format!("sha256 {}", digest.as_str()),
+        RootFs::Sent(digest) => source_of_digest(digest.as_str()),
     }
 }
 

@@ -2,6 +2,7 @@
 //! as it is inside.
 
 mod ground;
+pub mod kept;
 pub mod store;
 
 use std::collections::BTreeMap;

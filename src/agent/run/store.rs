@@ -33,7 +33,8 @@ pub fn path(digest: &Digest) -> PathBuf {
     roots().join(digest.as_str())
 }
 
-fn roots() -> PathBuf {
+/// Where all of them are.
+pub fn roots() -> PathBuf {
     Path::new(STORE).join("roots")
 }
 
@@ -86,12 +87,22 @@ fn unpacked(digest: &Digest) -> io::Result<()> {
         let named = renameat(&all, name.as_str(), &all, digest.as_str());
         named.or_else(|e| if has_beside(&all, digest) { Ok(()) } else { Err(e.into()) })
     });
+    // Whoever sees it may use it at once.
+    let _ = flock(&dir, FlockOperation::Unlock);
     nix::unistd::fchdir(&outside)?;
     nix::unistd::chroot(".")?;
     if new.exists() {
         fs::remove_dir_all(&new)?;
     }
     done
+}
+
+/// Moves a directory to where it is one that was not finished.
+pub fn out_of_sight(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(roots())?;
+    let to = roots().join(format!("{UNFINISHED}{name}-{}", std::process::id()));
+    fs::rename(dir, &to)?;
+    Ok(to)
 }
 
 fn has_beside(all: &File, digest: &Digest) -> bool {

@@ -2,6 +2,7 @@
 //! one, sent once and known by its digest from then on.
 
 pub(super) mod directory;
+pub mod kept;
 pub(super) mod stream;
 
 use std::fs::File;

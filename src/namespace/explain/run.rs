@@ -7,6 +7,9 @@ use crate::namespace::plan::{Changes, Layer, Step, System};
 pub fn what(step: &Step) -> Option<String> {
     Some(match step {
         Step::Lock(dir) => format!("lock {} until the program ends", shown(dir)),
+        Step::LockShared(dir) => {
+            format!("keep {} from being removed until the program ends", shown(dir))
+        }
         Step::MakeUserNamespace { owner, maps } => {
             format!("have a user namespace made that user {} owns ({})", owner.uid, mapped(maps))
         }

@@ -33,6 +33,8 @@ pub struct Ground {
     pub directory: Vec<u8>,
     /// A directory of the guest that is locked while the program runs.
     pub lock: Option<Vec<u8>>,
+    /// The same, with others that run on it.
+    pub shared: Option<Vec<u8>>,
 }
 
 /// What no program needs, and what tells or changes the guest as a whole: the
@@ -70,6 +72,7 @@ pub fn plan(
     steps.extend(is_nat.then_some(Step::StartConnector));
     steps.extend(confinement(limits));
     steps.extend(ground.lock.clone().map(Step::Lock));
+    steps.extend(ground.shared.clone().map(Step::LockShared));
     steps.push(Step::MakeUserNamespace { owner: caller.clone(), maps: maps.clone() });
     prepared(spec, ground, Owners { maps: &maps, mapped }, directory, &mut steps);
     steps.push(Step::EnterUserNamespace);
@@ -229,6 +232,7 @@ mod tests {
             hostname: "h".to_owned(),
             directory: b"/".to_vec(),
             lock: None,
+            shared: None,
         };
         let caller = Credentials { uid, gid: uid, groups: vec![] };
         plan(spec, &LIMITS, &caller, &ground, &Users).unwrap()

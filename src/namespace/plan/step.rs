@@ -122,6 +122,8 @@ pub enum Step {
     Hold,
     /// Lock a directory until the program ends, or fail.
     Lock(Vec<u8>),
+    /// The same, with others.
+    LockShared(Vec<u8>),
     /// Have a user namespace made that this user owns, and keep it open.
     MakeUserNamespace {
         owner: Credentials,

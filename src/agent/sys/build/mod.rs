@@ -12,10 +12,14 @@ mod mounts;
 mod name_servers;
 mod user_namespace;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sched::{CloneFlags, setns};
+use rustix::fs::{FlockOperation, flock};
 
 use super::calls::raise_loopback;
 use super::kernel::Kernel;
@@ -30,11 +34,11 @@ pub const STAGE: &str = "/run/nsvm-stage";
 const ROOT: &str = "/run/nsvm-stage/root";
 
 /// What lasts from step to step. All is closed by the exec; the process that
-/// stays behind keeps the lock.
+/// stays behind keeps the locks.
 #[derive(Default)]
 pub struct Staging {
     user_namespace: Option<File>,
-    lock: Option<File>,
+    locks: Vec<File>,
     layers: usize,
 }
 
@@ -42,7 +46,10 @@ impl Build for Kernel<'_> {
     fn build(&mut self, step: &Step) -> Result<(), BuildError> {
         let staging = &mut self.staging;
         let (what, result) = match step {
-            Step::Lock(dir) => (text("lock", dir), lock(dir).map(|file| staging.lock = Some(file))),
+            Step::Lock(dir) => (text("lock", dir), lock(dir).map(|file| staging.locks.push(file))),
+            Step::LockShared(dir) => {
+                (text("use", dir), share(dir).map(|file| staging.locks.push(file)))
+            }
             Step::MakeUserNamespace { owner, maps } => (
                 "make a user namespace".to_owned(),
                 user_namespace::make(owner, maps).map(|file| staging.user_namespace = Some(file)),
@@ -106,14 +113,27 @@ fn text(what: &str, path: &[u8]) -> String {
 }
 
 fn lock(dir: &[u8]) -> io::Result<File> {
-    use rustix::fs::{FlockOperation, flock};
-    use std::os::unix::ffi::OsStrExt;
-    let file = File::open(std::ffi::OsStr::from_bytes(dir))?;
+    let file = File::open(OsStr::from_bytes(dir))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => {
             Err(io::Error::other("a program that runs under this name has it"))
         }
         result => Ok(result.map(|()| file)?),
+    }
+}
+
+fn share(dir: &[u8]) -> io::Result<File> {
+    let path = OsStr::from_bytes(dir);
+    let file = File::open(path)?;
+    let locked = flock(&file, FlockOperation::NonBlockingLockShared);
+    // Whoever removes it has locked it, and then renames it.
+    let here = std::fs::metadata(path).is_ok_and(|now| {
+        file.metadata().is_ok_and(|found| (now.dev(), now.ino()) == (found.dev(), found.ino()))
+    });
+    match locked {
+        Ok(()) if here => Ok(file),
+        Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("it is being removed")),
+        Err(e) => Err(e.into()),
     }
 }
 
