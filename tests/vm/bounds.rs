@@ -80,12 +80,13 @@ pub fn network(machine: &Machine) {
             let _ = client.and_then(|mut client| client.write_all(b"the host says hello\n"));
         }
     });
-    let devices = "ip -o link | cut -d: -f2 | cut -d@ -f1 | tr -d ' \\n'; echo";
-    for options in ["--user-name root --net --network nat", "--map-root-user --network nat"] {
-        let ran = unshare(machine, options, &format!("{devices}; {fetch}")).exits(0);
-        assert_eq!(ran.stdout(), "loeth0\nthe host says hello\n", "{options}");
+    let devices = "ip -o addr | cut -d' ' -f2 | sort -u | tr '\\n' ' '; echo";
+    let servers = "grep ^nameserver /etc/resolv.conf | grep -vc ' 127'";
+    for options in ["--rootful --net --network nat", "--map-root-user --network nat"] {
+        let ran = unshare(machine, options, &format!("{devices}; {fetch}; {servers}")).exits(0);
+        assert_eq!(ran.stdout(), "eth0 lo \nthe host says hello\n1\n", "{options}");
     }
-    unshare(machine, "--user-name root --network none", devices).exits(0).prints("lo\n");
+    unshare(machine, "--rootful --net --network none", devices).exits(0).prints("lo \n");
     let alone = format!("{fetch} 2>&1");
     let ran = unshare(machine, "--user-name root --network none", &alone).exits(1);
     assert!(ran.stdout().contains("unreachable"), "{}", ran.stdout());

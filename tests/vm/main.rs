@@ -61,6 +61,8 @@ fn the_life_of_a_machine() {
     machine.tell("ssh", commands::ssh);
     machine.tell("terminal", terminal::size_and_resize);
     machine.tell("terminal is restored", terminal::restored);
+    machine.tell("a shell in a terminal", terminal::a_shell);
+    machine.tell("a terminal that hangs up", terminal::hang_up);
     machine.tell("Ignition ran", guest::ignition_ran);
     machine.tell("every feature, by Ignition", features::all);
     machine.tell("copies", sharing::copies);
@@ -69,6 +71,8 @@ fn the_life_of_a_machine() {
     machine.tell("host key", guest::host_key);
     machine.tell("the user's own systemd", guest::user_systemd);
     machine.tell("the guest is healthy", guest::healthy);
+    machine.tell("many at once in one namespace", named::many_at_once);
+    machine.tell("rounds of named namespaces", named::rounds_leave_nothing);
     machine.tell("named namespaces", named::story);
     machine.tell("the supervisor is killed", crashes::supervisor_killed);
     machine.tell("another host key", crashes::other_host_key);

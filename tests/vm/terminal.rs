@@ -1,11 +1,15 @@
 //! A command on a real pseudo-terminal of the host.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -18,11 +22,15 @@ struct Screen {
     slave: File,
     output: mpsc::Receiver<Vec<u8>>,
     seen: String,
+    reader: JoinHandle<()>,
+    closing: Arc<AtomicBool>,
 }
 
 impl Screen {
     fn new(rows: u16, cols: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        // One that the command inherits would never hang up.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
@@ -31,15 +39,23 @@ impl Screen {
         let master = File::from(master);
         let (sender, output) = mpsc::channel();
         let mut reader = master.try_clone().unwrap();
-        std::thread::spawn(move || {
+        let closing = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&closing);
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(n) = reader.read(&mut buffer) {
-                if n == 0 || sender.send(buffer[..n].to_vec()).is_err() {
-                    return;
+            let brief = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            while !stop.load(Ordering::Relaxed) {
+                let mut polled = [PollFd::new(&reader, PollFlags::IN)];
+                if !poll(&mut polled, Some(&brief)).is_ok_and(|count| count > 0) {
+                    continue;
+                }
+                match reader.read(&mut buffer) {
+                    Ok(n @ 1..) if sender.send(buffer[..n].to_vec()).is_ok() => {}
+                    _ => return,
                 }
             }
         });
-        let screen = Self { master, slave, output, seen: String::new() };
+        let screen = Self { master, slave, output, seen: String::new(), reader, closing };
         screen.resize(rows, cols);
         screen
     }
@@ -66,15 +82,31 @@ impl Screen {
             .unwrap()
     }
 
-    fn wait_for(&mut self, text: &str) {
+    /// What comes up to this text, which is not found again.
+    fn wait_for(&mut self, text: &str) -> String {
         let end = Instant::now() + Duration::from_secs(60);
-        while !self.seen.contains(text) {
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                return self.seen.drain(..at + text.len()).collect();
+            }
             let left = end.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
                 Err(_) => panic!("{text:?} never came; seen: {:?}", self.seen),
             }
         }
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Closes the terminal's window, so to speak.
+    fn hang_up(self) {
+        let Self { master, slave, reader, closing, .. } = self;
+        closing.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+        drop((master, slave));
     }
 
     /// Whether typed characters are echoed and lines edited: not raw.
@@ -94,7 +126,7 @@ pub fn size_and_resize(machine: &Machine) {
     screen.resize(40, 120);
     screen.wait_for("40 120");
     // Ctrl-C is a byte here; the guest's terminal makes the signal of it.
-    std::io::Write::write_all(&mut screen.master, b"\x03").unwrap();
+    screen.type_keys("\x03");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(screen.is_cooked());
 }
@@ -120,4 +152,83 @@ pub fn restored(machine: &Machine) {
         assert!(Instant::now() < end, "the terminal is left raw");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A shell in namespaces of its own, without the marks that tell pasted text
+/// from typed.
+fn shell(screen: &mut Screen, machine: &Machine) -> Child {
+    let options = ["--user", "--pid", "--map-root-user", "--mount-proc", "--fork"];
+    let plain = ["--set-env", "PS1=ready> ", "--set-env", "TERM=dumb"];
+    let bash = ["bash", "--norc", "--noprofile", "-i"];
+    let child = screen.run(machine, &[&["unshare"], &options[..], &plain, &bash].concat());
+    screen.wait_for("ready> ");
+    child
+}
+
+/// What ps(1) says of the guest's `sleep SECONDS`: empty when there is none.
+fn state(machine: &Machine, seconds: u32) -> String {
+    let script = format!("ps -o stat= -p \"$(pgrep -fx 'sleep {seconds}')\" 2>/dev/null; :");
+    machine.says(["sh", "-c", &script])
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Jobs are stopped, resumed and ended by keys, and the shell sees a resize, as
+/// in a local terminal.
+pub fn a_shell(machine: &Machine) {
+    let mut screen = Screen::new(30, 100);
+    let mut child = shell(&mut screen, machine);
+    screen.type_keys("echo $$ $(id -u)\r");
+    screen.wait_for("\n1 0\r\n");
+    screen.type_keys("sleep 98761\r");
+    eventually("the program runs", || state(machine, 98761).starts_with('S'));
+    screen.type_keys("\x1a");
+    screen.wait_for("Stopped");
+    screen.wait_for("ready> ");
+    assert!(state(machine, 98761).starts_with('T'));
+    screen.type_keys("jobs\r");
+    screen.wait_for("[1]+  Stopped");
+    screen.type_keys("fg\r");
+    eventually("it goes on", || state(machine, 98761).starts_with('S'));
+    screen.type_keys("\x03");
+    screen.wait_for("ready> ");
+    screen.type_keys("echo was $?\r");
+    screen.wait_for("was 130");
+    assert_eq!(state(machine, 98761), "");
+    screen.type_keys("sleep 98762\r");
+    eventually("the next one runs", || state(machine, 98762).starts_with('S'));
+    screen.type_keys("\x1c");
+    screen.wait_for("Quit");
+    screen.wait_for("ready> ");
+    screen.resize(7, 33);
+    // The size and the keys take different ways.
+    eventually("the size has come", || {
+        screen.type_keys("stty size\r");
+        screen.wait_for("stty size\r\n");
+        screen.wait_for("ready> ").starts_with("7 33\r\n")
+    });
+    screen.type_keys("exit 4\r");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(screen.is_cooked());
+    assert_eq!(state(machine, 98762), "");
+}
+
+/// A window that is closed takes all jobs of its shell along.
+pub fn hang_up(machine: &Machine) {
+    let mut screen = Screen::new(24, 80);
+    let mut child = shell(&mut screen, machine);
+    screen.type_keys("sleep 98763 &\r");
+    screen.wait_for("ready> ");
+    screen.type_keys("sleep 98764\r");
+    let both = |machine: &Machine| state(machine, 98763) + &state(machine, 98764);
+    eventually("both run", || both(machine).len() >= 2);
+    screen.hang_up();
+    eventually("both have ended", || both(machine).is_empty());
+    eventually("the command has ended", || child.try_wait().unwrap().is_some());
 }

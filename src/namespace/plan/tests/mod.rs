@@ -8,6 +8,7 @@ use super::*;
 use crate::namespace::idmap::IdRange;
 use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::spec::{MapRange, MapTarget, Propagation, SetGroups};
+use crate::protocol::properties;
 
 struct Files;
 
@@ -245,6 +246,66 @@ proptest! {
         prop_assert!(before(unshare, fork_at) && before(unshare, map));
         prop_assert!(before(fork_at, map) && before(fork_at, mount) && before(map, mount));
         prop_assert_eq!(at(|s| *s == Step::Exec), Some(steps.len() - 1));
+    }
+}
+
+/// Where `wanted` holds first and last.
+fn span(steps: &[Step], wanted: fn(&Step) -> bool) -> Option<(usize, usize)> {
+    Some((steps.iter().position(wanted)?, steps.iter().rposition(wanted)?))
+}
+
+proptest! {
+    /// Whatever a peer sends: no panic, and where there is a plan, its order.
+    #[test]
+    fn order_rules_hold_for_any_request(
+        create in properties::namespaces(),
+        enter in prop::option::of(properties::entering()),
+        limits in properties::limits(),
+    ) {
+        let wanted = Wanted { enter: enter.as_ref(), create: &create, limits: &limits };
+        let start = StartDirectory::Home(b"/home/core".to_vec());
+        let Ok(steps) = plan(wanted, &caller(), start, &Files) else { return Ok(()) };
+        // The last of the one comes before the first of the other.
+        let before = |one: fn(&Step) -> bool, other: fn(&Step) -> bool| {
+            span(&steps, one).zip(span(&steps, other)).is_none_or(|(a, b)| a.1 < b.0)
+        };
+        let by_root = |s: &Step| matches!(s, Step::StartConnector | Step::Confine(_));
+        let becomes = |s: &Step| matches!(s, Step::BecomeUser(_));
+        let opens = |s: &Step| matches!(s, Step::Open(..) | Step::HoldTarget { .. } | Step::OpenCgroup(_));
+        let joins = |s: &Step| matches!(s, Step::Join(_) | Step::TryJoin(_));
+        let starts = |s: &Step| matches!(s, Step::StartIdMapper(_) | Step::StartBinder(_));
+        let creates = |s: &Step| matches!(s, Step::Unshare(_));
+        let finishes = |s: &Step| matches!(s, Step::FinishIdMapper | Step::FinishConnector);
+        let maps = |s: &Step| matches!(s, Step::MapUser(_) | Step::MapGroup(_));
+        let mounts = |s: &Step| matches!(s, Step::Propagate(_) | Step::MountProc { .. });
+        let ids = |s: &Step| matches!(s, Step::SetGroup(_) | Step::SetUser(_));
+        let exec = |s: &Step| *s == Step::Exec;
+        prop_assert!(before(by_root, becomes) && before(becomes, opens) && before(opens, joins));
+        prop_assert!(before(joins, starts) && before(starts, creates) && before(joins, creates));
+        prop_assert!(before(creates, finishes) && before(finishes, maps) && before(creates, maps));
+        prop_assert!(before(maps, mounts) && before(mounts, ids) && before(maps, ids));
+        prop_assert_eq!(span(&steps, becomes).map(|(a, b)| a == b), Some(true));
+        prop_assert_eq!(span(&steps, exec), Some((steps.len() - 1, steps.len() - 1)));
+        // Who waits for a process has started it, and the other way round.
+        let count = |wanted: fn(&Step) -> bool| steps.iter().filter(|s| wanted(s)).count();
+        prop_assert_eq!(
+            count(|s| matches!(s, Step::StartConnector)), count(|s| *s == Step::FinishConnector)
+        );
+        prop_assert_eq!(
+            count(|s| matches!(s, Step::StartIdMapper(_))), count(|s| *s == Step::FinishIdMapper)
+        );
+        // Entering a PID namespace takes a fork, and so do --fork's programs.
+        let forks = count(|s| matches!(s, Step::Fork(_)));
+        let enters_pid = steps.iter().any(|s| matches!(s, Step::Join(kinds) if kinds.contains(Kind::Pid)));
+        let no_fork = enter.as_ref().is_some_and(|spec| spec.no_fork);
+        prop_assert_eq!(forks, usize::from(create.fork) + usize::from(enters_pid && !no_fork));
+        // One call, in which the kernel makes the user namespace first.
+        prop_assert!(count(creates) <= 1);
+        if let Some(Step::Unshare(kinds)) = steps.iter().find(|s| creates(s)) {
+            prop_assert!(create.kinds.iter().all(|kind| kinds.contains(kind)));
+        }
+        let _ = crate::namespace::explain::render(&steps, "x");
+        let _ = holding(&create, &limits, &caller(), &Files);
     }
 }
 
