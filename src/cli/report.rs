@@ -16,10 +16,19 @@ pub fn error(error: &anyhow::Error) {
     if is_broken_pipe(error) {
         return;
     }
-    note(&format!("Error: {error:#}"));
+    note(&format!("Error: {}", chain(error)));
     if let Some(hint) = hint(error) {
         note(&format!("Hint: {}", sentence(&hint)));
     }
+}
+
+/// The chain of causes, each said once: many errors name their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    let joined = |text: String, cause: String| {
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    };
+    causes.reduce(joined).unwrap_or_default()
 }
 
 /// A usage error, in podman's form.
@@ -88,7 +97,19 @@ mod tests {
         let refusal = Refusal::new("no").hint("Do that");
         let error = Err::<(), _>(anyhow::Error::from(refusal)).context("trying").unwrap_err();
         assert_eq!(hint(&error).as_deref(), Some("Do that"));
-        assert_eq!(format!("{error:#}"), "trying: no");
+        assert_eq!(chain(&error), "trying: no");
+    }
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read \"x\": {source}")]
+        struct Unread {
+            source: io::Error,
+        }
+        let source = io::Error::other("torn");
+        let error = anyhow::Error::from(Unread { source }).context("looking");
+        assert_eq!(chain(&error), "looking: cannot read \"x\": torn");
     }
 
     #[test]
