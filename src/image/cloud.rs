@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use url::Url;
-
 use super::cache::{Key, Remembered};
 use super::catalog::{CloudImage, Place};
 use super::checksums::{self, ChecksumError, Published};
 use super::error::ImageError;
-use super::fetch::is_protected;
+use super::fetch::{address, is_protected};
 use super::ingest::Expected;
 use super::prepare::Job;
 use super::remote::download;
@@ -55,7 +53,7 @@ pub fn pinned(
 ) -> Result<Remembered, ImageError> {
     let sha256 = sha256.get(&job.arch).ok_or_else(|| no_address(image, "sha256"))?;
     let sha256 = sha256.to_ascii_lowercase();
-    let url = parse(&template.replace("{arch}", job.arch.name()))?;
+    let url = address(&template.replace("{arch}", job.arch.name()))?;
     let key = Key::new(&format!("{image}-{}", job.arch.name()).replace('.', "_"), &[&sha256]);
     tracked(job, &Name::unsigned(&key, image), || {
         let expected = Expected { source_sha256: Some(&sha256), ..Expected::default() };
@@ -67,7 +65,7 @@ pub fn pinned(
 /// image one after the other: a mismatch counts only when the list stays.
 fn newest(job: &Job<'_>, spelling: &str, place: &Place) -> Result<Remembered, ImageError> {
     job.progress.step(format!("Looking up {spelling}"));
-    let url = parse(&place.url)?;
+    let url = address(&place.url)?;
     let published = look_up(job, place)?;
     match download(job, &url, published.expected()) {
         Err(mismatch @ ImageError::Mismatch { .. }) => match look_up(job, place)? {
@@ -80,15 +78,11 @@ fn newest(job: &Job<'_>, spelling: &str, place: &Place) -> Result<Remembered, Im
 
 fn look_up(job: &Job<'_>, place: &Place) -> Result<Published, ImageError> {
     let unusable = |source| ImageError::Checksums { url: place.checksums.clone(), source };
-    let url = parse(&place.checksums)?;
+    let url = address(&place.checksums)?;
     if !is_protected(&url) {
         return Err(unusable(ChecksumError::Unprotected(place.checksums.clone())));
     }
     let list = job.http(&url)?.text(&url, LIST_MAX)?;
     let list = String::from_utf8_lossy(&list);
     checksums::find(&list, &place.checksums, &place.url).map_err(unusable)
-}
-
-fn parse(text: &str) -> Result<Url, ImageError> {
-    Url::parse(text).map_err(|e| ImageError::Url { url: text.to_owned(), reason: e.to_string() })
 }

@@ -171,11 +171,17 @@ impl ImageError {
             Self::BadRelease(_) => {
                 "Take one from https://fedoraproject.org/coreos/release-notes".to_owned()
             }
-            Self::UnknownStream { .. }
-            | Self::NoArch { .. }
-            | Self::Url { .. }
-            | Self::BadDigest(_)
-            | Self::Cancelled => return None,
+            Self::UnknownStream { image, .. } => {
+                format!("See them with `nsvm image search {image}`")
+            }
+            Self::NoArch { .. } => {
+                "Choose another one with --arch, or another image (`nsvm image search`)".to_owned()
+            }
+            Self::Url { .. } => {
+                "Give an address like https://example.org/disk.qcow2.xz".to_owned()
+            }
+            Self::BadDigest(_) => "Copy it whole from its publisher's list".to_owned(),
+            Self::Cancelled => return None,
         };
         Some(text)
     }

@@ -8,7 +8,7 @@ use url::{Position, Url};
 use super::cache::{Key, Remembered};
 use super::catalog::Keys;
 use super::error::ImageError;
-use super::fetch::{is_protected, may_name, places};
+use super::fetch::{self, is_protected, may_name, places};
 use super::ingest::Expected;
 use super::prepare::Job;
 use super::release::Release;
@@ -69,7 +69,7 @@ fn address(job: &Job<'_>, fcos: &Fcos<'_>) -> Result<String, ImageError> {
     let template = template.ok_or_else(|| ImageError::NoReleases(fcos.image.to_owned()))?;
     let address = template.replace("{stream}", fcos.stream).replace("{release}", release);
     Ok(match own {
-        Some(own) => rebased(&parse(&address)?, &parse(own)?),
+        Some(own) => rebased(&fetch::address(&address)?, &fetch::address(own)?),
         None => address,
     })
 }
@@ -90,7 +90,7 @@ fn get(
     let what = if fcos.release.is_some() { "" } else { "the newest release of " };
     job.progress.step(format!("Looking up {what}{spelling}"));
     // Mirrors stand in for the server that the catalog names, for no other.
-    let official = parse(fcos.url)?;
+    let official = fetch::address(fcos.url)?;
     let mirrors = &job.settings.mirrors;
     let url = protected(address)?;
     let metadata =
@@ -155,15 +155,10 @@ fn named(metadata: &[u8], stream: &str, release: &str, arch: Arch) -> Result<Fou
     Ok((stream.to_owned(), release.to_owned(), artifact))
 }
 
-fn parse(address: &str) -> Result<Url, ImageError> {
-    Url::parse(address)
-        .map_err(|e| ImageError::Url { url: address.to_owned(), reason: e.to_string() })
-}
-
 fn protected(address: &str) -> Result<Url, ImageError> {
     let reason =
         "stream metadata comes over https (or by http or file from this host itself)".to_owned();
-    let url = parse(address)?;
+    let url = fetch::address(address)?;
     if is_protected(&url) {
         return Ok(url);
     }

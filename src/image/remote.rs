@@ -55,8 +55,8 @@ pub fn download_from(job: &Job<'_>, wanted: &Download<'_>) -> Result<Remembered,
             });
         }
         let plan = signature::plan(job, published)?;
-        let get = |url: &Url| transfer_twice(job, &key, url, expected, &plan);
-        let found = first_that_answers(job, &wanted.places, get)?;
+        let transfer = |url: &Url| Transfer { job, key: &key, url, expected, plan: &plan }.run();
+        let found = first_that_answers(job, &wanted.places, transfer)?;
         let verified = Verified {
             sha256: !expected.source().is_empty(),
             disk_sha256: expected.disk_sha256.is_some(),
@@ -97,20 +97,13 @@ fn is_the_servers(error: &ImageError) -> bool {
     )
 }
 
-/// A download that goes on with saved bytes; once more from the beginning if
-/// those were the wrong ones.
-fn transfer_twice(
-    job: &Job<'_>,
-    key: &Key,
-    url: &Url,
-    expected: Expected<'_>,
-    plan: &Plan,
-) -> Result<Remembered, ImageError> {
-    match attempt(job, key, url, expected, plan) {
-        Err(Attempt::Anew(_)) => attempt(job, key, url, expected, plan),
-        done => done,
-    }
-    .map_err(Attempt::into_error)
+/// A download from one place.
+struct Transfer<'a> {
+    job: &'a Job<'a>,
+    key: &'a Key,
+    url: &'a Url,
+    expected: Expected<'a>,
+    plan: &'a Plan,
 }
 
 /// Why an attempt failed.
@@ -127,68 +120,69 @@ impl Attempt {
     }
 }
 
-/// Goes on with what is saved. That of an interrupted download stays saved, and
-/// that of a finished one until the cache remembers what it has given.
-fn attempt(
-    job: &Job<'_>,
-    key: &Key,
-    url: &Url,
-    expected: Expected<'_>,
-    plan: &Plan,
-) -> Result<Remembered, Attempt> {
-    let saved = Saved::find(job.cache, key, url);
-    let result = transfer(job, key, url, &saved, expected, plan);
-    match &result {
-        Ok(_) => {}
-        Err(ImageError::Cancelled) => saved.remove_if_empty(),
-        // What was kept is checked with the rest: whatever the server said
-        // meanwhile (a login page, say), it may be worth going on with.
-        Err(ImageError::Fetch(e)) if !matches!(e, FetchError::Changed { .. }) => {
-            saved.remove_if_empty();
+impl Transfer<'_> {
+    /// Goes on with saved bytes; once more from the beginning if those were the
+    /// wrong ones.
+    fn run(&self) -> Result<Remembered, ImageError> {
+        match self.attempt() {
+            Err(Attempt::Anew(_)) => self.attempt(),
+            done => done,
         }
-        Err(ImageError::NoSpace { .. }) => saved.remove_if_empty(),
-        Err(_) => saved.remove(),
+        .map_err(Attempt::into_error)
     }
-    result.map_err(|error| match error {
-        ImageError::Fetch(FetchError::Changed { .. }) => Attempt::Anew(error),
-        ImageError::Mismatch { .. } | ImageError::Damaged { .. } | ImageError::Signature { .. }
-            if saved.known().is_some() =>
-        {
-            Attempt::Anew(error)
-        }
-        error => Attempt::Final(error),
-    })
-}
 
-fn transfer(
-    job: &Job<'_>,
-    key: &Key,
-    url: &Url,
-    saved: &Saved<'_>,
-    expected: Expected<'_>,
-    plan: &Plan,
-) -> Result<Remembered, ImageError> {
-    let http = job.http(url)?;
-    let (reader, length): (Box<dyn Read + Send>, _) = if let Some(file) = open_file(url)? {
-        let length = file.metadata().map_or(None, |found| Some(found.len()));
-        (Box::new(file), length)
-    } else if let Some(whole) = saved.whole() {
-        (Box::new(whole), saved.known().and_then(|known| known.total))
-    } else {
-        let body = http.body(url, saved.known())?;
-        let total = body.total();
-        (Box::new(saved.with(body)?), total)
-    };
-    let reader = match plan {
-        Plan::Check(matched) => Box::new(Checked::new(reader, url.as_str(), matched.start())),
-        Plan::Skip(_) => reader,
-    };
-    let incoming = Incoming {
-        reader,
-        length,
-        source: url.as_str(),
-        activity: format!("Downloading {}", last_part(url.path())),
-        expected,
-    };
-    ingest(job, key, incoming)
+    /// Goes on with what is saved. That of an interrupted download stays saved,
+    /// and that of a finished one until the cache remembers what it has given.
+    fn attempt(&self) -> Result<Remembered, Attempt> {
+        let saved = Saved::find(self.job.cache, self.key, self.url);
+        let result = self.take_in(&saved);
+        match &result {
+            Ok(_) => {}
+            // What was kept is checked with the rest: whatever the server said
+            // meanwhile (a login page, say), it may be worth going on with.
+            Err(ImageError::Fetch(e)) if !matches!(e, FetchError::Changed { .. }) => {
+                saved.remove_if_empty();
+            }
+            Err(ImageError::Cancelled | ImageError::NoSpace { .. }) => saved.remove_if_empty(),
+            Err(_) => saved.remove(),
+        }
+        result.map_err(|error| match error {
+            ImageError::Fetch(FetchError::Changed { .. }) => Attempt::Anew(error),
+            ImageError::Mismatch { .. }
+            | ImageError::Damaged { .. }
+            | ImageError::Signature { .. }
+                if saved.known().is_some() =>
+            {
+                Attempt::Anew(error)
+            }
+            error => Attempt::Final(error),
+        })
+    }
+
+    fn take_in(&self, saved: &Saved<'_>) -> Result<Remembered, ImageError> {
+        let (job, url) = (self.job, self.url);
+        let http = job.http(url)?;
+        let (reader, length): (Box<dyn Read + Send>, _) = if let Some(file) = open_file(url)? {
+            let length = file.metadata().map_or(None, |found| Some(found.len()));
+            (Box::new(file), length)
+        } else if let Some(whole) = saved.whole() {
+            (Box::new(whole), saved.known().and_then(|known| known.total))
+        } else {
+            let body = http.body(url, saved.known())?;
+            let total = body.total();
+            (Box::new(saved.with(body)?), total)
+        };
+        let reader = match self.plan {
+            Plan::Check(matched) => Box::new(Checked::new(reader, url.as_str(), matched.start())),
+            Plan::Skip(_) => reader,
+        };
+        let incoming = Incoming {
+            reader,
+            length,
+            source: url.as_str(),
+            activity: format!("Downloading {}", last_part(url.path())),
+            expected: self.expected,
+        };
+        ingest(job, self.key, incoming)
+    }
 }

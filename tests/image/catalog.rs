@@ -46,12 +46,14 @@ fn opensuse(disk: &[u8], name: &str) -> String {
     format!("{}  {}\n", digest(disk), name.replace("-Cloud", "-16.0.0-Cloud-Build16.44"))
 }
 
+/// An image of the catalog, where it is published, and how.
+#[derive(Clone, Copy)]
 struct Published {
     image: &'static str,
     arch: Arch,
     /// Host and path of the image.
     at: &'static str,
-    /// The same of the list, or what follows the image's.
+    /// What stands in place of the file's name for the list, or what follows it.
     list_at: &'static str,
     list: List,
     user: &'static str,
@@ -61,125 +63,44 @@ const fn of(image: &'static str, at: &'static str, list_at: &'static str) -> Pub
     Published { image, arch: Arch::X86_64, at, list_at, list: debian, user: "debian" }
 }
 
+impl Published {
+    const fn by(self, user: &'static str, list: List) -> Self {
+        Self { list, user, ..self }
+    }
+
+    const fn aarch64(self) -> Self {
+        Self { arch: Arch::Aarch64, ..self }
+    }
+}
+
+#[rustfmt::skip] // an image's addresses are compared line by line
 const ALL: [Published; 13] = [
-    of(
-        "debian:13",
-        "cloud.debian.org/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2",
-        "cloud.debian.org/images/cloud/trixie/latest/SHA512SUMS",
-    ),
-    Published {
-        arch: Arch::Aarch64,
-        ..of(
-            "debian:bookworm",
-            "cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-arm64.qcow2",
-            "cloud.debian.org/images/cloud/bookworm/latest/SHA512SUMS",
-        )
-    },
-    Published {
-        list: ubuntu,
-        user: "ubuntu",
-        ..of(
-            "ubuntu:24.04",
-            "cloud-images.ubuntu.com/releases/noble/release/ubuntu-24.04-server-cloudimg-amd64.img",
-            "cloud-images.ubuntu.com/releases/noble/release/SHA256SUMS",
-        )
-    },
-    Published {
-        list: ubuntu,
-        user: "ubuntu",
-        arch: Arch::Aarch64,
-        ..of(
-            "ubuntu:noble",
-            "cloud-images.ubuntu.com/releases/noble/release/ubuntu-24.04-server-cloudimg-arm64.img",
-            "cloud-images.ubuntu.com/releases/noble/release/SHA256SUMS",
-        )
-    },
-    Published {
-        list: fedora,
-        user: "fedora",
-        ..of(
-            "fedora:44",
-            "dl.fedoraproject.org/pub/fedora/linux/releases/44/Cloud/x86_64/images/Fedora-Cloud-Base-Generic-44-1.7.x86_64.qcow2",
-            "dl.fedoraproject.org/pub/fedora/linux/releases/44/Cloud/x86_64/images/Fedora-Cloud-44-1.7-x86_64-CHECKSUM",
-        )
-    },
-    Published {
-        list: fedora,
-        user: "fedora",
-        arch: Arch::Aarch64,
-        ..of(
-            "fedora:43",
-            "dl.fedoraproject.org/pub/fedora/linux/releases/43/Cloud/aarch64/images/Fedora-Cloud-Base-Generic-43-1.6.aarch64.qcow2",
-            "dl.fedoraproject.org/pub/fedora/linux/releases/43/Cloud/aarch64/images/Fedora-Cloud-43-1.6-aarch64-CHECKSUM",
-        )
-    },
-    Published {
-        list: alpine,
-        user: "alpine",
-        ..of(
-            "alpine:3.23",
-            "dl-cdn.alpinelinux.org/alpine/v3.23/releases/cloud/nocloud_alpine-3.23.4-x86_64-bios-cloudinit-r0.qcow2",
-            ".sha512",
-        )
-    },
-    Published {
-        list: alpine,
-        user: "alpine",
-        arch: Arch::Aarch64,
-        ..of(
-            "alpine",
-            "dl-cdn.alpinelinux.org/alpine/v3.23/releases/cloud/nocloud_alpine-3.23.4-aarch64-uefi-cloudinit-r0.qcow2",
-            ".sha512",
-        )
-    },
-    Published {
-        list: rocky,
-        user: "rocky",
-        ..of(
-            "rocky:10",
-            "dl.rockylinux.org/pub/rocky/10/images/x86_64/Rocky-10-GenericCloud-Base.latest.x86_64.qcow2",
-            ".CHECKSUM",
-        )
-    },
-    Published {
-        list: rocky,
-        user: "rocky",
-        arch: Arch::Aarch64,
-        ..of(
-            "rocky:9",
-            "dl.rockylinux.org/pub/rocky/9/images/aarch64/Rocky-9-GenericCloud-Base.latest.aarch64.qcow2",
-            ".CHECKSUM",
-        )
-    },
-    Published {
-        list: opensuse,
-        user: "opensuse",
-        ..of(
-            "opensuse:leap",
-            "download.opensuse.org/distribution/leap/16.0/appliances/Leap-16.0-Minimal-VM.x86_64-Cloud.qcow2",
-            ".sha256",
-        )
-    },
-    Published {
-        list: opensuse,
-        user: "opensuse",
-        arch: Arch::Aarch64,
-        ..of(
-            "opensuse:15.6",
-            "download.opensuse.org/distribution/leap/15.6/appliances/openSUSE-Leap-15.6-Minimal-VM.aarch64-Cloud.qcow2",
-            ".sha256",
-        )
-    },
-    Published {
-        list: opensuse,
-        user: "opensuse",
-        arch: Arch::Aarch64,
-        ..of(
-            "opensuse:tumbleweed",
-            "download.opensuse.org/ports/aarch64/tumbleweed/appliances/openSUSE-Tumbleweed-Minimal-VM.aarch64-Cloud.qcow2",
-            ".sha256",
-        )
-    },
+    of("debian:13", "cloud.debian.org/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2",
+        "SHA512SUMS"),
+    of("debian:bookworm", "cloud.debian.org/images/cloud/bookworm/latest/debian-12-generic-arm64.qcow2",
+        "SHA512SUMS").aarch64(),
+    of("ubuntu:24.04", "cloud-images.ubuntu.com/releases/noble/release/ubuntu-24.04-server-cloudimg-amd64.img",
+        "SHA256SUMS").by("ubuntu", ubuntu),
+    of("ubuntu:noble", "cloud-images.ubuntu.com/releases/noble/release/ubuntu-24.04-server-cloudimg-arm64.img",
+        "SHA256SUMS").by("ubuntu", ubuntu).aarch64(),
+    of("fedora:44", "dl.fedoraproject.org/pub/fedora/linux/releases/44/Cloud/x86_64/images/Fedora-Cloud-Base-Generic-44-1.7.x86_64.qcow2",
+        "Fedora-Cloud-44-1.7-x86_64-CHECKSUM").by("fedora", fedora),
+    of("fedora:43", "dl.fedoraproject.org/pub/fedora/linux/releases/43/Cloud/aarch64/images/Fedora-Cloud-Base-Generic-43-1.6.aarch64.qcow2",
+        "Fedora-Cloud-43-1.6-aarch64-CHECKSUM").by("fedora", fedora).aarch64(),
+    of("alpine:3.23", "dl-cdn.alpinelinux.org/alpine/v3.23/releases/cloud/nocloud_alpine-3.23.4-x86_64-bios-cloudinit-r0.qcow2",
+        ".sha512").by("alpine", alpine),
+    of("alpine", "dl-cdn.alpinelinux.org/alpine/v3.23/releases/cloud/nocloud_alpine-3.23.4-aarch64-uefi-cloudinit-r0.qcow2",
+        ".sha512").by("alpine", alpine).aarch64(),
+    of("rocky:10", "dl.rockylinux.org/pub/rocky/10/images/x86_64/Rocky-10-GenericCloud-Base.latest.x86_64.qcow2",
+        ".CHECKSUM").by("rocky", rocky),
+    of("rocky:9", "dl.rockylinux.org/pub/rocky/9/images/aarch64/Rocky-9-GenericCloud-Base.latest.aarch64.qcow2",
+        ".CHECKSUM").by("rocky", rocky).aarch64(),
+    of("opensuse:leap", "download.opensuse.org/distribution/leap/16.0/appliances/Leap-16.0-Minimal-VM.x86_64-Cloud.qcow2",
+        ".sha256").by("opensuse", opensuse),
+    of("opensuse:15.6", "download.opensuse.org/distribution/leap/15.6/appliances/openSUSE-Leap-15.6-Minimal-VM.aarch64-Cloud.qcow2",
+        ".sha256").by("opensuse", opensuse).aarch64(),
+    of("opensuse:tumbleweed", "download.opensuse.org/ports/aarch64/tumbleweed/appliances/openSUSE-Tumbleweed-Minimal-VM.aarch64-Cloud.qcow2",
+        ".sha256").by("opensuse", opensuse).aarch64(),
 ];
 
 /// The catalog's entry for a distribution, by another name, whose server is that
@@ -196,18 +117,18 @@ fn moved(entry: &Entry, server: &Server) -> Entry {
 }
 
 fn check(published: &Published) {
-    let (name, rest) =
-        published.image.split_at(published.image.find(':').unwrap_or(published.image.len()));
+    let colon = published.image.find(':').unwrap_or(published.image.len());
+    let (name, rest) = published.image.split_at(colon);
     let entry = Catalog::embedded().find(name).unwrap();
     let (server, disk) = (Server::start(), qcow2_disk(1));
     let mut world = World::new();
     world.settings.catalog = vec![moved(entry, &server)];
     let at = format!("/{}", published.at);
+    let (dir, file) = at.rsplit_once('/').unwrap();
     let list_at = match published.list_at {
         suffix if suffix.starts_with('.') => format!("{at}{suffix}"),
-        path => format!("/{path}"),
+        name => format!("{dir}/{name}"),
     };
-    let file = at.rsplit('/').next().unwrap();
     server.route(&list_at, [Reply::file((published.list)(&disk, file).as_bytes())]);
     let (text, arch) = (format!("{name}-here{rest}"), published.arch);
 

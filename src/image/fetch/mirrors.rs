@@ -3,6 +3,12 @@
 use url::Url;
 
 use super::is_loopback;
+use crate::image::error::ImageError;
+
+/// The URL in a text of a catalog or of the user.
+pub fn address(text: &str) -> Result<Url, ImageError> {
+    Url::parse(text).map_err(|e| ImageError::Url { url: text.to_owned(), reason: e.to_string() })
+}
 
 /// Whether nobody on the way can change what comes from there.
 pub fn is_protected(url: &Url) -> bool {

@@ -14,5 +14,5 @@ pub use body::{Body, Known};
 pub use error::FetchError;
 pub use file::open as open_file;
 pub use http::{Http, Patience, is_loopback};
-pub use mirrors::{is_protected, may_name, places};
+pub use mirrors::{address, is_protected, may_name, places};
 pub use trust::authorities;
