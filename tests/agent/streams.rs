@@ -1,9 +1,10 @@
 //! Bytes in and out.
 
 use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nsvm::app::session::Stdio;
+use nsvm::app::session::{self, Stdio};
 use nsvm::protocol::message::{FromAgent, FromHost, Output};
 use nsvm::protocol::outcome::Outcome;
 use nsvm::protocol::request::{ExecRequest, UserSpec};
@@ -37,35 +38,78 @@ fn a_plain_user_can_open_its_streams_anew() {
     assert_eq!(done.outcome, Outcome::Exited(0));
 }
 
+/// 64 MiB, and a gibibyte in the long run: neither end holds them.
 #[test]
-fn sixty_four_mebibytes_come_back_unchanged() {
+fn many_bytes_come_back_unchanged() {
     needs_root!();
+    let length = if std::env::var_os("NSVM_TEST_ALL").is_some() { 1 << 30 } else { 64 << 20 };
     let agent = Agent::start();
     let link = agent.attach();
-    let digest = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
-    let mut sent = vec![0; 64 << 20];
-    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut sent).unwrap();
-    let expected = digest(&sent);
-    let stdout = Captured::new();
+    let (sent, came) = (Digesting::default(), Digesting::default());
+    let noise = std::fs::File::open("/dev/urandom").unwrap().take(length);
     let stdio = Stdio {
-        stdin: Box::new(std::io::Cursor::new(sent)),
-        stdout: stdout.writer(),
+        stdin: Box::new(Noted { inner: noise, digest: sent.clone() }),
+        stdout: Box::new(came.clone()),
         stderr: Box::new(std::io::sink()),
     };
     let started = Instant::now();
-    let outcome = link.run(ExecRequest::new(["cat"]), stdio).unwrap();
+    let (connection, request) = (link.connection(), ExecRequest::new(["cat"]));
+    assert_eq!(session::run(connection, request, stdio).unwrap(), Outcome::Exited(0));
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("64 MiB through cat in {seconds:.2} s");
-    assert_eq!(outcome, Outcome::Exited(0));
-    assert_eq!(digest(&stdout.bytes()), expected);
+    eprintln!("{} MiB through cat in {seconds:.2} s", length >> 20);
+    assert_eq!(came.bytes_and_digest(), sent.bytes_and_digest());
+    assert_eq!(came.bytes_and_digest().0, length);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 64 * 1024, "the agent took {peak} kB");
+}
+
+/// Counts and digests what is written.
+#[derive(Clone, Default)]
+struct Digesting(Arc<Mutex<(u64, Sha256)>>);
+
+impl Digesting {
+    fn bytes_and_digest(&self) -> (u64, Vec<u8>) {
+        let (count, digest) = &*self.0.lock().unwrap();
+        (*count, digest.clone().finalize().to_vec())
+    }
+}
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let (count, digest) = &mut *self.0.lock().unwrap();
+        *count += bytes.len() as u64;
+        digest.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Noted<R> {
+    inner: R,
+    digest: Digesting,
+}
+
+impl<R: Read> Read for Noted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.digest.write_all(&buffer[..count])?;
+        Ok(count)
+    }
 }
 
 #[test]
 fn many_small_writes_stay_in_order() {
     needs_root!();
     let agent = Agent::start();
-    let done = agent.attach().exec(&["seq", "1", "20000"]);
-    assert!(done.stdout.lines().map(|line| line.parse::<u32>().unwrap()).eq(1..=20_000));
+    // The shell writes each line by itself.
+    let script = "i=0; while [ $i -lt 100000 ]; do echo $i; i=$((i + 1)); done";
+    let done = agent.attach().exec(&["sh", "-c", script]);
+    assert!(done.stdout.lines().map(|line| line.parse::<u32>().unwrap()).eq(0..100_000));
 }
 
 #[test]
@@ -127,6 +171,22 @@ fn a_closed_output_ends_its_writer() {
     endless.stdout_until("y\ny\n");
     endless.send(&FromHost::CloseOutput(Output::Stdout));
     assert_eq!(endless.outcome(), Outcome::Signaled { signal: 13, core: false });
+}
+
+#[test]
+fn a_closed_stdin_leaves_the_program_to_its_end() {
+    needs_root!();
+    let agent = Agent::start();
+    let stdout = Captured::new();
+    let stdio = Stdio {
+        stdin: Box::new(std::io::repeat(b'x')),
+        stdout: stdout.writer(),
+        stderr: Box::new(std::io::sink()),
+    };
+    let script = "head -c 3; exec <&-; sleep 0.2; echo done; exit 4";
+    let request = ExecRequest::new(["sh", "-c", script]);
+    assert_eq!(agent.attach().run(request, stdio).unwrap(), Outcome::Exited(4));
+    assert_eq!(stdout.text(), "xxxdone\n");
 }
 
 #[test]
