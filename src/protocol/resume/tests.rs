@@ -104,7 +104,7 @@ proptest! {
         prop_assert!(pair.ends.iter().all(|end| !end.has_output()));
         // What was read is not held for ever: there is room again.
         for end in &mut pair.ends {
-            prop_assert!(end.write(&[0; WINDOW]) as u64 > WINDOW as u64 - CONFIRM);
+            prop_assert!(end.write(&vec![0; WINDOW]) as u64 > WINDOW as u64 - CONFIRM);
         }
     }
 
