@@ -19,6 +19,7 @@ pub mod accounts;
 mod attach;
 mod cgroup;
 mod channel;
+mod clock;
 mod descriptors;
 pub mod environment;
 mod failure;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::about::About;
 use super::channel::{Channel, Stream};
-use super::failure::refused;
+use super::clock;
+use super::failure::{failed, refused};
 use super::hangup;
 use super::launch::{self, Child, launch};
 use super::named::{Answer, NamedNamespaces};
@@ -93,6 +94,13 @@ async fn answer(
                 return Ok(Some((child, left)));
             }
             Err(failure) => FromAgent::Outcome(Outcome::NotStarted(failure)),
+        },
+        Ok(Request::Clock { step_nanos }) => match clock::step(step_nanos) {
+            Ok(nanos) => FromAgent::Clock(nanos),
+            Err(e) => {
+                let failure = failed(FailedStep::Request, "cannot set the clock", &e);
+                FromAgent::Outcome(Outcome::NotStarted(failure))
+            }
         },
         Ok(Request::HasRoot(digest)) => {
             let code = u8::from(!run::store::has(&digest));

@@ -134,6 +134,8 @@ pub struct SshInfo {
 pub struct AgentInfo {
     pub version: String,
     pub ready: bool,
+    /// How far the guest's clock is ahead of the host's, as of the last look.
+    pub clock_drift_ms: Option<i64>,
 }
 
 /// A directory of the host in the guest.
@@ -248,6 +250,7 @@ fn describe(
         agent: AgentInfo {
             version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
             ready: agent.is_some() && state == "running",
+            clock_drift_ms: run.and_then(|run| run.clock_drift_ms),
         },
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{anyhow, bail};
 
 use super::listing;
-use super::session::resume::{self, Unreachable};
+use super::session::resume::{self, Guide, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
 use super::{Context, Place, Refusal, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
@@ -71,17 +71,61 @@ pub(super) fn lasting_connection(
     name: &MachineName,
 ) -> anyhow::Result<Connection> {
     let first = connection(context, name)?;
-    let (context, name) = (context.clone(), name.clone());
-    resume::open(first, Box::new(move || find_again(&context, &name)))
+    let boot = Boot::of(context, name);
+    let again = Again { context: context.clone(), name: name.clone(), boot };
+    resume::open(first, again)
 }
 
-/// A refusal is final: nothing else is.
-fn find_again(context: &Context, name: &MachineName) -> Result<Connection, Unreachable> {
-    match open(context, name) {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(down)) => Err(Unreachable::Yet(down.into())),
-        Err(e) if e.is::<Refusal>() => Err(Unreachable::Ever(e)),
-        Err(e) => Err(Unreachable::Yet(e)),
+/// Finds the machine again, as any command does.
+struct Again {
+    context: Context,
+    name: MachineName,
+    /// When the command began.
+    boot: Boot,
+}
+
+/// Tells whether a guest is still the one it was: a reset is known at once, the
+/// boot id only when there is a link again.
+struct Boot {
+    resets: u32,
+    id: Option<String>,
+}
+
+impl Boot {
+    fn of(context: &Context, name: &MachineName) -> Self {
+        let run = context.store.run_record(name);
+        let resets = run.as_ref().map_or(0, |run| run.resets);
+        Self { resets, id: run.and_then(|run| run.agent).map(|agent| agent.boot_id) }
+    }
+
+    /// In doubt it is the same.
+    fn is_over(&self, context: &Context, name: &MachineName) -> bool {
+        let now = Self::of(context, name);
+        let ids = self.id.as_ref().zip(now.id.as_ref());
+        now.resets != self.resets || ids.is_some_and(|(before, now)| before != now)
+    }
+}
+
+impl Guide for Again {
+    /// A refusal is final: nothing else is.
+    fn find(&mut self) -> Result<Connection, Unreachable> {
+        if self.boot.is_over(&self.context, &self.name) {
+            return Err(Unreachable::Ever(self.forgotten()));
+        }
+        match open(&self.context, &self.name) {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(down)) => Err(Unreachable::Yet(down.into())),
+            Err(e) if e.is::<Refusal>() => Err(Unreachable::Ever(e)),
+            Err(e) => Err(Unreachable::Yet(e)),
+        }
+    }
+
+    fn forgotten(&self) -> anyhow::Error {
+        let name = &self.name;
+        if self.boot.is_over(&self.context, name) {
+            return anyhow!("machine \"{name}\" was rebooted");
+        }
+        anyhow!("the agent in machine \"{name}\" was restarted")
     }
 }
 

@@ -46,6 +46,7 @@ pub enum Kind {
     Info = 21,
     Plan = 22,
     Named = 23,
+    Clock = 24,
 }
 
 /// Why bytes are no frame, or a frame no message. The stream ends with it.
@@ -69,7 +70,7 @@ pub struct Frame<'a> {
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Request,
         Self::Stdin,
         Self::StdinEof,
@@ -84,6 +85,7 @@ impl Kind {
         Self::Info,
         Self::Plan,
         Self::Named,
+        Self::Clock,
     ];
 
     /// The largest payload of this kind, in bytes.
@@ -94,7 +96,7 @@ impl Kind {
             Self::StdinEof => 0,
             Self::Signal | Self::CloseOutput => 1,
             Self::Started | Self::StdinCredit => 4,
-            Self::Resize => 8,
+            Self::Resize | Self::Clock => 8,
             Self::Outcome | Self::Info => MAX_ANSWER,
             Self::Plan => MAX_PLAN,
             Self::Named => MAX_NAMED,

@@ -41,6 +41,8 @@ pub enum FromAgent<'a> {
     Info(Info),
     Plan(Plan),
     Named(Vec<Named>),
+    /// The time here, in nanoseconds since 1970.
+    Clock(i64),
 }
 
 /// Which output.
@@ -92,6 +94,7 @@ impl<'a> FromAgent<'a> {
             Self::Info(info) => frame::encode(Kind::Info, &pack(info), out),
             Self::Plan(plan) => frame::encode(Kind::Plan, &pack(plan), out),
             Self::Named(all) => frame::encode(Kind::Named, &pack(all), out),
+            Self::Clock(nanos) => frame::encode(Kind::Clock, &nanos.to_be_bytes(), out),
         }
     }
 
@@ -106,6 +109,7 @@ impl<'a> FromAgent<'a> {
             Kind::Info => Self::Info(unpack(kind, payload)?),
             Kind::Plan => Self::Plan(unpack(kind, payload)?),
             Kind::Named => Self::Named(unpack(kind, payload)?),
+            Kind::Clock => Self::Clock(i64::from_be_bytes(exactly(kind, payload)?)),
             _ => return Err(FrameError::OutOfPlace(kind)),
         })
     }
@@ -193,6 +197,7 @@ mod tests {
             FromAgent::Stdout(b"out"),
             FromAgent::Stderr(b""),
             FromAgent::StdinCredit(65_536),
+            FromAgent::Clock(-1),
             FromAgent::Outcome(Outcome::Exited(7)),
             FromAgent::Outcome(Outcome::Signaled { signal: 9, core: false }),
             FromAgent::Outcome(Outcome::NotStarted(failure)),

@@ -30,6 +30,8 @@ pub enum Request {
     Named(NamedRequest),
     /// Tell [`super::outcome::Info`].
     Info,
+    /// Step the clock by so much, and tell the time it then shows; 0: only tell.
+    Clock { step_nanos: i64 },
     /// Exit code 0 if this root file system is there, else 1.
     HasRoot(Digest),
     /// Unpack the tar on stdin as this root file system; [`ROOT_TRAILER`] comes

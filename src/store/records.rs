@@ -51,6 +51,12 @@ pub struct RunRecord {
     pub accelerator: Value,
     #[serde(default)]
     pub agent: Option<AgentRecord>,
+    /// How far the guest's clock was ahead of the host's, in milliseconds.
+    #[serde(default)]
+    pub clock_drift_ms: Option<i64>,
+    /// How often the guest began anew in this run.
+    #[serde(default)]
+    pub resets: u32,
 }
 
 /// The agent that answered on the link.
@@ -115,6 +121,8 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             accelerator: Value::Null,
             agent: None,
+            clock_drift_ms: None,
+            resets: 0,
         }
     }
 

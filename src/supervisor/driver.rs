@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::bring_up::{self, BringUp};
 use super::clients::{self, Desk};
+use super::clock::{Reading, SharedPulse};
 use super::launch::Launched;
 use super::lifecycle::{Action, Ending, Input, State, step};
 use super::link_keeper::{self, LinkSlot, LinkState};
@@ -33,6 +34,10 @@ pub type Spawned = Launched;
 /// Between two presses of the guest's power button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
 
+/// A drift of the guest's clock that differs by so many milliseconds from the
+/// one on record is worth another record.
+const DRIFT_TOLD: u64 = 20;
+
 /// What the driver is told.
 pub enum Happening {
     Life(Input),
@@ -43,6 +48,9 @@ pub enum Happening {
     /// All checks passed; `None`: there will never be a link.
     Up(Option<Box<Link>>),
     Agent(AgentRecord),
+    Clock(Reading),
+    /// The guest began anew: whatever was in it is gone.
+    Reset,
 }
 
 struct Driver {
@@ -50,6 +58,7 @@ struct Driver {
     config: MachineConfig,
     desk: Desk,
     slot: LinkSlot,
+    pulse: SharedPulse,
     happenings: mpsc::UnboundedSender<Happening>,
     vm: Vm,
     run: RunRecord,
@@ -89,6 +98,7 @@ pub async fn run(
         config,
         desk,
         slot,
+        pulse: SharedPulse::default(),
         happenings,
         vm,
         run,
@@ -130,6 +140,8 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
             started: Timestamp::now(),
             accelerator: Value::Null,
             agent: None,
+            clock_drift_ms: None,
+            resets: 0,
         })
     }
 }
@@ -226,7 +238,21 @@ impl Driver {
                 self.keep_link(link);
                 Some(Input::Ready)
             }
+            Happening::Clock(reading) => {
+                self.note_clock(reading);
+                None
+            }
+            Happening::Reset => {
+                self.run.resets += 1;
+                self.record();
+                self.pulse.reset.notify_waiters();
+                None
+            }
             Happening::Agent(agent) => {
+                let before = self.run.agent.as_ref();
+                if before.is_some_and(|before| before.boot_id != agent.boot_id) {
+                    tracing::warn!("the guest has been rebooted");
+                }
                 self.run.agent = Some(agent);
                 self.record();
                 None
@@ -235,10 +261,15 @@ impl Driver {
     }
 
     fn watch_monitor(&mut self, mut events: mpsc::UnboundedReceiver<QmpEvent>) {
-        let happenings = self.happenings.clone();
+        let (happenings, pulse) = (self.happenings.clone(), self.pulse.clone());
         self.tasks.push(tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 tracing::info!(?event, "QEMU");
+                match event.name.as_str() {
+                    "RESUME" | "WAKEUP" => pulse.resumed.notify_waiters(),
+                    "RESET" => drop(happenings.send(Happening::Reset)),
+                    _ => {}
+                }
             }
             let _ = happenings.send(Happening::MonitorClosed);
         }));
@@ -264,8 +295,22 @@ impl Driver {
             }));
         };
         let link = link.map(|link| Arc::new(*link));
-        let keeping = link_keeper::keep(self.slot.clone(), link, dialling, dialled);
+        let happenings = self.happenings.clone();
+        let clock_read = move |reading| drop(happenings.send(Happening::Clock(reading)));
+        let (slot, pulse) = (self.slot.clone(), self.pulse.clone());
+        let keeping = link_keeper::keep(slot, link, dialling, pulse, dialled, clock_read);
         self.tasks.push(tokio::spawn(keeping));
+    }
+
+    /// The record is written anew for what somebody may want to know.
+    fn note_clock(&mut self, reading: Reading) {
+        let known = self.run.clock_drift_ms;
+        let told = known.is_some_and(|known| known.abs_diff(reading.drift_ms) < DRIFT_TOLD);
+        if told && !reading.stepped {
+            return;
+        }
+        self.run.clock_drift_ms = Some(reading.drift_ms);
+        self.record();
     }
 
     fn act(&mut self, action: &Action) -> Fate {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::bring_up::Dialling;
+use super::clock::{self, Reading, SharedPulse};
 use crate::control::message::Reply;
 use crate::link::{Link, LinkError};
 
@@ -107,18 +108,25 @@ pub fn down(why: &str) -> Reply {
 }
 
 /// Watches over `link` and its successors until the task is aborted.
-/// `dialled` is told of each new one.
+/// `dialled` is told of each new one, `clock_read` of each look at the guest's
+/// clock.
 pub async fn keep(
     slot: LinkSlot,
     mut link: Option<Arc<Link>>,
     dialling: Dialling,
+    pulse: SharedPulse,
     dialled: impl Fn(&Link),
+    clock_read: impl Fn(Reading),
 ) {
     loop {
         if let Some(link) = link.take() {
             dialled(&link);
             slot.set(LinkState::Up(link.clone()));
-            let why = link.closed().await;
+            let why = tokio::select! {
+                why = link.closed() => why,
+                why = clock::keep(&link, &pulse.resumed, &clock_read) => why,
+                () = pulse.reset.notified() => "the guest was reset".into(),
+            };
             tracing::warn!(why, "the link is lost, dialling again");
             slot.set(LinkState::Down(why));
         }

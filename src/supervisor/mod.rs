@@ -12,6 +12,7 @@
 
 mod bring_up;
 mod clients;
+mod clock;
 mod driver;
 mod feed;
 mod launch;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nsvm::app::session::resume::{self, Unreachable};
+use nsvm::app::session::resume::{self, Guide, Unreachable};
 use nsvm::app::session::{self, Connection, Stdio};
 use nsvm::protocol::message::FromHost;
 use nsvm::protocol::outcome::Outcome;
@@ -34,14 +34,7 @@ impl Host {
     fn connection(&self) -> Connection {
         let first = self.link.lock().unwrap().connection();
         let again = self.clone();
-        resume::open(first, Box::new(move || again.find())).unwrap()
-    }
-
-    #[allow(clippy::unnecessary_wraps)] // the form that the session wants
-    fn find(&self) -> Result<Connection, Unreachable> {
-        let mut link = self.link.lock().unwrap();
-        *link = Link::new(attach_command(&self.socket));
-        Ok(link.connection())
+        resume::open(first, again).unwrap()
     }
 
     /// As if sshd had been killed.
@@ -64,6 +57,18 @@ impl Host {
         let (connection, request) = (self.connection(), ExecRequest::new(argv.iter().copied()));
         let run = move || session::run(connection, request, stdio).unwrap();
         (out, std::thread::spawn(run))
+    }
+}
+
+impl Guide for Host {
+    fn find(&mut self) -> Result<Connection, Unreachable> {
+        let mut link = self.link.lock().unwrap();
+        *link = Link::new(attach_command(&self.socket));
+        Ok(link.connection())
+    }
+
+    fn forgotten(&self) -> anyhow::Error {
+        anyhow::anyhow!("forgotten")
     }
 }
 

@@ -1,7 +1,9 @@
 //! The line between host and guest, and what runs at its end.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::commands::ARTICLE;
 use crate::crashes::{kill_9, supervisor};
@@ -50,4 +52,149 @@ fn wait_for_word(stderr: &mut ChildStderr) {
     let mut word = [0; 6];
     stderr.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"begun\n");
+}
+
+/// Whether the long runs are wanted.
+fn all() -> bool {
+    std::env::var_os("NSVM_TEST_ALL").is_some()
+}
+
+/// Descriptors and resident memory (KiB) of the supervisor, then of the agent.
+fn footprint(machine: &Machine) -> [(usize, u64); 2] {
+    let status = |text: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let proc = format!("/proc/{}", supervisor(machine));
+    let here = (
+        std::fs::read_dir(format!("{proc}/fd")).unwrap().count(),
+        status(&std::fs::read_to_string(format!("{proc}/status")).unwrap()),
+    );
+    let script = "pid=$(systemctl show -PMainPID nsvm-agent); ls /proc/$pid/fd | wc -l; \
+                  cat /proc/$pid/status";
+    let told = machine.says(["--user-name", "root", "sh", "-c", script]);
+    let (fds, rest) = told.split_once('\n').unwrap();
+    [here, (fds.trim().parse().unwrap(), status(rest))]
+}
+
+/// One after the other and at once: nothing fails, nothing grows.
+pub fn many_commands(machine: &Machine) {
+    let (rounds, width) = if all() { (1000, 200) } else { (40, 30) };
+    let at_once = || {
+        let begun: Vec<_> = (0..width)
+            .map(|n| {
+                let script = format!("echo {n}; exit {}", n % 250);
+                let words = ["--machine", NAME, "exec", "sh", "-c", &script];
+                let mut command = machine.home.spawnable(words);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for (n, child) in begun.into_iter().enumerate() {
+            let output = child.wait_with_output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.stdout, format!("{n}\n").as_bytes(), "{told}");
+            assert_eq!(output.status.code(), Some(i32::try_from(n % 250).unwrap()), "{told}");
+        }
+    };
+    // The first time fills what is kept from then on.
+    at_once();
+    let before = footprint(machine);
+    for _ in 0..rounds {
+        machine.run(["exec", "true"]).exits(0);
+    }
+    at_once();
+    let after = footprint(machine);
+    eprintln!("descriptors and KiB of supervisor and agent: {before:?}, then {after:?}");
+    for ((fds, memory), (fds_then, memory_then)) in before.into_iter().zip(after) {
+        assert!(fds_then <= fds + 2, "{before:?}, then {after:?}");
+        assert!(memory_then < memory + 4096, "{before:?}, then {after:?}");
+    }
+}
+
+/// QEMU's monitor, spoken to by hand: it takes one client at a time, so the
+/// supervisor must be gone.
+fn monitor(machine: &Machine, commands: &[&str], pause: Duration) {
+    let socket = machine.control_socket().with_file_name("qmp.sock");
+    let stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    replies.read_line(&mut line).unwrap();
+    for command in [&["qmp_capabilities"], commands].concat() {
+        writeln!(&stream, "{{\"execute\": \"{command}\"}}").unwrap();
+        line.clear();
+        while !line.contains("\"return\"") {
+            line.clear();
+            assert!(replies.read_line(&mut line).unwrap() > 0, "{command}");
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// How far the guest's clock is behind this host's; a command takes part of it.
+fn behind(machine: &Machine) -> f64 {
+    let guest: f64 = machine.says(["date", "+%s.%N"]).parse().unwrap();
+    let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    here - guest
+}
+
+/// A VM that stands still, as all of the host does when it sleeps: the clock is
+/// put right as soon as there is a supervisor again.
+pub fn clock(machine: &Machine) {
+    let pause = Duration::from_secs(if all() { 60 } else { 6 });
+    let log = || machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
+    let steps = || log().matches("stepped the guest's clock").count();
+    let before = steps();
+    kill_9(supervisor(machine));
+    monitor(machine, &["stop", "cont"], pause);
+    machine.run(["exec", "true"]).exits(0);
+    eventually("the clock is stepped", || steps() > before);
+    let late = behind(machine);
+    assert!(late < pause.as_secs_f64() / 2.0, "{late} s behind");
+    let drift = || machine.inspect()["Agent"]["ClockDriftMs"].as_i64();
+    eventually("inspect shows it", || drift().is_some_and(|ms| ms.abs() < 1000));
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + crate::common::PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// A command that was lost with its guest says so, and the machine goes on.
+pub fn rebooted(machine: &Machine) {
+    let (command, mut begun) = begin(machine, &["exec", "sh", "-c", "echo begun >&2; sleep 1000"]);
+    wait_for_word(&mut begun);
+    // Whether it lives to tell is a matter of chance.
+    let reboot = ["--machine", NAME, "exec", "--user-name", "root", "reboot", "--force", "--force"];
+    let mut reboot = machine.home.spawnable(reboot).stderr(Stdio::null()).spawn().unwrap();
+    let mut told = String::new();
+    begun.read_to_string(&mut told).unwrap();
+    assert_eq!(end(command).0, Some(125), "{told}");
+    assert!(told.contains("machine \"t1\" was rebooted"), "{told}");
+    let _ = reboot.wait();
+    eventually("it is back", || machine.run(["exec", "true"]).code() == 0);
+}
+
+/// A record that names some other process: nobody is signalled, and the machine
+/// is stopped.
+pub fn pid_of_another(machine: &Machine) {
+    let path = machine.control_socket().with_file_name("run.json");
+    let mut record = machine.record();
+    machine.stop();
+    let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    record["QemuPid"] = bystander.id().into();
+    record["SupervisorPid"] = bystander.id().into();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, record.to_string()).unwrap();
+    assert_eq!(machine.inspect()["State"], "stopped");
+    machine.stop();
+    machine.home.run(["machine", "stop", "--force", NAME]).exits(0);
+    machine.run(["exec", "true"]).exits(125).complains(&["is not running"]);
+    machine.home.run(["machine", "rm", "-f", NAME]).exits(0);
+    assert!(bystander.try_wait().unwrap().is_none(), "it was signalled");
+    bystander.kill().unwrap();
+    bystander.wait().unwrap();
 }

@@ -83,7 +83,7 @@ impl Machine {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    fn control_socket(&self) -> PathBuf {
+    pub fn control_socket(&self) -> PathBuf {
         let inspected = self.inspect();
         inspected["ConnectionInfo"]["ControlSocket"]["Path"].as_str().unwrap().into()
     }

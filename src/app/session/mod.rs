@@ -168,7 +168,10 @@ fn converse(
                 FromAgent::Stderr(bytes) => outputs.write(Output::Stderr, bytes),
                 FromAgent::StdinCredit(more) => credit.grant(more as usize),
                 FromAgent::Outcome(outcome) => return outputs.failed.map_or(Ok(outcome), Err),
-                FromAgent::Info(_) | FromAgent::Plan(_) | FromAgent::Named(_) => {
+                FromAgent::Info(_)
+                | FromAgent::Plan(_)
+                | FromAgent::Named(_)
+                | FromAgent::Clock(_) => {
                     return Err(FrameError::OutOfPlace(frame.kind).into());
                 }
             }

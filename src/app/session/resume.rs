@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use uuid::Uuid;
 
 use super::Connection;
@@ -31,12 +31,18 @@ pub enum Unreachable {
     Ever(anyhow::Error),
 }
 
-/// Finds a way to the agent: one attempt, which ends by itself.
-pub type Find = dyn FnMut() -> Result<Connection, Unreachable> + Send;
+/// Who knows the ways to the agent.
+pub trait Guide: Send {
+    /// Finds one: a single attempt, which ends by itself.
+    fn find(&mut self) -> Result<Connection, Unreachable>;
+
+    /// Why an agent may not know a stream any more.
+    fn forgotten(&self) -> anyhow::Error;
+}
 
 /// Opens a new stream by `first`; the connection that comes of it goes on by
-/// others that `find` finds.
-pub fn open(first: Connection, find: Box<Find>) -> anyhow::Result<Connection> {
+/// others that the guide finds.
+pub fn open(first: Connection, guide: impl Guide + 'static) -> anyhow::Result<Connection> {
     let Connection { reader, mut writer, away } = first;
     let token = Token { id: Uuid::new_v4().into_bytes(), secret: Uuid::new_v4().into_bytes() };
     // Goes out with the first record, in one packet.
@@ -48,7 +54,7 @@ pub fn open(first: Connection, find: Box<Find>) -> anyhow::Result<Connection> {
         wire: Mutex::new(Wire { writer: Some(writer), out }),
         away: Arc::clone(&away),
     });
-    let keeper = Keeper { shared: Arc::clone(&shared), token, find };
+    let keeper = Keeper { shared: Arc::clone(&shared), token, guide };
     thread::Builder::new().name("way".to_owned()).spawn(move || keeper.keep(reader))?;
     let ends = [shared.clone(), shared];
     let [reader, writer] = ends.map(End);
@@ -157,13 +163,13 @@ impl Write for End {
 }
 
 /// Reads the ways.
-struct Keeper {
+struct Keeper<G> {
     shared: Arc<Shared>,
     token: Token,
-    find: Box<Find>,
+    guide: G,
 }
 
-impl Keeper {
+impl<G: Guide> Keeper<G> {
     fn keep(mut self, mut reader: Box<dyn Read + Send>) {
         loop {
             if let Err(why) = self.read(&mut *reader) {
@@ -201,7 +207,7 @@ impl Keeper {
     fn resume(&mut self) -> anyhow::Result<Box<dyn Read + Send>> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let why = match (self.find)() {
+            let why = match self.guide.find() {
                 Ok(way) => match self.attach(way) {
                     Err(Unreachable::Yet(why)) => why,
                     Err(Unreachable::Ever(why)) => return Err(why),
@@ -227,9 +233,7 @@ impl Keeper {
         let mut answer = [0; Answer::LENGTH];
         reader.read_exact(&mut answer).map_err(yet)?;
         let Some(Answer::Attached(received)) = Answer::decode(&answer) else {
-            let text = "the machine does not know the command any more: \
-                        its agent or the machine itself was restarted";
-            return Err(Unreachable::Ever(anyhow!(text)));
+            return Err(Unreachable::Ever(self.guide.forgotten()));
         };
         let mut wire = self.shared.wire();
         let resumed = self.shared.state().stream.resumed(received);

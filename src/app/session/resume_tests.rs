@@ -2,6 +2,8 @@
 
 use std::sync::mpsc;
 
+use anyhow::anyhow;
+
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -42,10 +44,22 @@ impl Way {
 }
 
 /// Ways that the test hands out.
-fn found() -> (mpsc::Sender<Result<Connection, Unreachable>>, Box<Find>) {
+struct Given(mpsc::Receiver<Result<Connection, Unreachable>>);
+
+impl Guide for Given {
+    fn find(&mut self) -> Result<Connection, Unreachable> {
+        let never = |_| Err(Unreachable::Ever(anyhow!("no more ways")));
+        self.0.recv_timeout(DEADLINE).unwrap_or_else(never)
+    }
+
+    fn forgotten(&self) -> anyhow::Error {
+        anyhow!("it was restarted")
+    }
+}
+
+fn found() -> (mpsc::Sender<Result<Connection, Unreachable>>, Given) {
     let (give, ways) = mpsc::channel();
-    let never = || Err(Unreachable::Ever(anyhow!("no more ways")));
-    (give, Box::new(move || ways.recv_timeout(DEADLINE).unwrap_or_else(|_| never())))
+    (give, Given(ways))
 }
 
 #[test]
@@ -99,6 +113,6 @@ fn an_agent_that_knows_nothing_ends_it() {
     agent.opening();
     agent.writer.write_all(&Answer::Unknown.encode()).unwrap();
     let error = reader.read(&mut [0]).unwrap_err();
-    assert!(error.to_string().contains("does not know the command any more"), "{error}");
+    assert!(error.to_string().contains("it was restarted"), "{error}");
     assert!(writer.write_all(b"x").is_err());
 }
