@@ -1,15 +1,17 @@
 #!/bin/sh
 # Installs what building, the demo and the tests need and is not there yet.
 # Says what it does; asks first on a terminal, never when CI is set.
-# With the word `foreign`, also what building and running aarch64 guests on an
-# x86_64 host needs.
+# Words ask for more: `foreign` is for building and running aarch64 guests on an
+# x86_64 host, `build-std` for Rust's library of other systems from Debian's
+# archive, `windows` for building and running Windows programs.
 set -eu
-foreign=${1:-}
+words=" $* "
 cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 is() { grep -qs "^ID=$1\$" /etc/os-release; }
 has() { command -v "$1" >/dev/null 2>&1; }
+asked_for() { case $words in *" $1 "*) ;; *) return 1 ;; esac; }
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif has sudo; then sudo "$@"; else
         say "this needs root, and there is no sudo: $*"
@@ -39,6 +41,7 @@ missing() {
 # What building a guest of the host's own architecture needs; a third word names
 # the guests that a line is for.
 recipe_needs() {
+    asked_for foreign && foreign=foreign || foreign=
     sed 's/#.*//' "$1" | awk -v arch="$(dpkg --print-architecture)" -v foreign="$foreign" \
         'NF == 2 || $3 == arch || $3 == foreign { print $1, $2 }'
 }
@@ -61,9 +64,16 @@ debian() {
         x86_64) echo "qemu-system-x86 qemu-system-x86_64" ;;
         *) echo "qemu-system-arm qemu-system-aarch64" ;;
         esac
-        if [ -n "$foreign" ]; then
+        if asked_for foreign; then
             echo "qemu-system-arm qemu-system-aarch64"
             echo "qemu-efi-aarch64 /usr/share/qemu-efi-aarch64/QEMU_EFI.fd"
+        fi
+        if asked_for build-std; then
+            printf 'rustc-web /usr/bin/rustc\ncargo-web /usr/bin/cargo\n'
+        fi
+        if asked_for windows; then
+            echo "gcc-mingw-w64-x86-64-win32 x86_64-w64-mingw32-gcc"
+            echo "wine64 /usr/lib/wine/wine64"
         fi
         echo "qemu-utils qemu-img"
         # The recipe of debian-local takes its packages from the host's archive.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # All tests: formatting and lints (where those tools are), types on the other
-# systems (where rustup is), units, then those that boot VMs.
+# systems, units, then those that boot VMs.
 # NSVM_AGENT names the static agent that guests get.
 set -eu
 cd "$(dirname "$0")/.."
