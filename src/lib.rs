@@ -39,6 +39,9 @@ pub mod store;
 
 #[cfg(target_os = "linux")]
 pub mod agent;
+#[cfg(not(target_os = "linux"))]
+#[path = "agent/elsewhere.rs"]
+pub mod agent;
 #[cfg(feature = "host")]
 pub mod app;
 #[cfg(feature = "host")]

@@ -78,7 +78,7 @@ fn imports_go_down_only() {
 #[test]
 fn unsafe_code_stays_where_a_kernel_is_talked_to() {
     /// The link's file registers a socket with the kernel's poller.
-    const ALLOWED: [&str; 4] = ["host/unix.rs", "host/windows.rs", "agent/sys", "link/pump.rs"];
+    const ALLOWED: [&str; 3] = ["host/", "agent/sys", "link/pump.rs"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
@@ -89,4 +89,54 @@ fn unsafe_code_stays_where_a_kernel_is_talked_to() {
             assert!(ALLOWED.iter().any(|allowed| inner.starts_with(allowed)), "{inner}");
         }
     }
+}
+
+/// Lines of a source that ask for an operating system and do more by it than
+/// choose a file.
+fn asks_for_a_system(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let asks = |line: &str| line.contains("target_os") && !line.starts_with("//");
+    let chooses_a_file = |after: &[&str]| {
+        let item = after.iter().find(|line| !line.starts_with("#["));
+        let words: Vec<&str> = item.into_iter().flat_map(|line| line.split(' ')).collect();
+        let (visible, item) = match words[..] {
+            ["pub", item, ..] => (true, item),
+            [item, ..] => (false, item),
+            [] => return false,
+        };
+        item == "mod" || (visible && item == "use")
+    };
+    let wrong = (0..lines.len()).filter(|&at| {
+        asks(lines[at]) && !(lines[at].starts_with("#[cfg(") && chooses_a_file(&lines[at + 1..]))
+    });
+    wrong.map(|at| lines[at]).collect()
+}
+
+#[test]
+fn systems_differ_by_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    for file in files {
+        let inner = file.strip_prefix(&root).unwrap();
+        if inner.starts_with("host") || inner.starts_with("agent") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let wrong = asks_for_a_system(&text);
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", inner.display());
+    }
+}
+
+#[test]
+fn the_search_for_systems_finds_them() {
+    let lines = asks_for_a_system(
+        "#[cfg(target_os = \"linux\")]\npub mod agent;\n\
+         #[cfg(not(target_os = \"linux\"))]\n#[path = \"x.rs\"]\nmod agent;\n\
+         #[cfg(target_os = \"macos\")]\npub use macos::*;\n\
+         #[cfg(target_os = \"macos\")]\nfn f() {}\n\
+         if cfg!(target_os = \"windows\") {}\n",
+    );
+    let wrong = ["#[cfg(target_os = \"macos\")]", "if cfg!(target_os = \"windows\") {}"];
+    assert_eq!(lines, wrong);
 }

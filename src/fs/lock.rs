@@ -3,12 +3,13 @@
 //! A lock file is never the JSON it guards: on Windows a locked file cannot
 //! be read.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::host;
+pub use crate::host::is_locked;
 
 /// An exclusive lock, released when dropped.
 #[derive(Debug)]
@@ -19,17 +20,10 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, or returns `None` at once when another holds it.
     pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        loop {
-            let file = open(path)?;
-            match file.try_lock() {
-                // Its last holder may have removed the file meanwhile: then
-                // this one locks nothing that others would see.
-                Ok(()) if !host::is_file_at(&file, path) => {}
-                Ok(()) => return Ok(Some(Self { file })),
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(e)) => return Err(e),
-            }
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
         }
+        Ok(host::try_lock(path)?.map(|file| Self { file }))
     }
 
     /// Takes the lock, waiting up to `deadline`; `TimedOut` after that. The
@@ -51,28 +45,6 @@ impl Lock {
     pub fn file(&self) -> &File {
         &self.file
     }
-}
-
-/// Whether some process holds the lock. A missing file is an unlocked one.
-pub fn is_locked(path: &Path) -> io::Result<bool> {
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e),
-    };
-    // Shared: two askers never take each other for a holder.
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(e)) => Err(e),
-    }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 #[cfg(test)]

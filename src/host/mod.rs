@@ -1,11 +1,20 @@
 //! What differs between host systems: files with the same functions, chosen
 //! here and nowhere else.
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+mod typed;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(target_os = "linux")]
+pub use linux::*;
+#[cfg(target_os = "macos")]
+pub use macos::*;
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]

@@ -1,7 +1,7 @@
 //! Linux and macOS.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,7 +13,20 @@ use std::process::{Child, Command};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::Ending;
+use super::{Ending, process_arguments};
+
+/// Where a path leads to behind all links.
+pub fn resolved(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
+}
+
+/// The path that somebody typed: here that is as it is.
+pub fn as_typed(path: PathBuf) -> PathBuf {
+    path
+}
+
+/// Every directory can hold a socket.
+pub const SOCKETS_FIT_EVERYWHERE: bool = true;
 
 /// Lets only the owner in: 0600 for a file, 0700 for a directory.
 pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
@@ -38,8 +51,39 @@ pub fn allow_default(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
+/// The file, locked; `None` while another holds it. Its holder may remove it.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            // Its last holder may have removed the file meanwhile: then
+            // this one locks nothing that others would see.
+            Ok(()) if !is_file_at(&file, path) => {}
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+    }
+}
+
+/// Whether some process holds the lock. A missing file is an unlocked one.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    // Shared: two askers never take each other for a holder.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
+    }
+}
+
 /// Whether `path` still leads to this open file.
-pub fn is_file_at(file: &File, path: &Path) -> bool {
+fn is_file_at(file: &File, path: &Path) -> bool {
     let there = fs::metadata(path).map(|found| (found.dev(), found.ino()));
     let open = file.metadata().map(|found| (found.dev(), found.ino()));
     matches!((there, open), (Ok(there), Ok(open)) if there == open)
@@ -129,57 +173,8 @@ pub fn double(value: &OsStr, ascii: u8) -> OsString {
     OsString::from_vec(bytes.flat_map(|byte| std::iter::repeat_n(byte, twice(byte))).collect())
 }
 
-/// Has the kernel end a child when the thread that starts it ends, where the
-/// kernel offers that.
-pub fn end_with_parent(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: between fork and exec only prctl(2) is called.
-    #[allow(unsafe_code)]
-    unsafe {
-        use rustix::process::{Signal, set_parent_process_death_signal};
-        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
-}
-
 /// Children open no window here.
 pub fn hide_window(_: &mut Command) {}
-
-/// Physical memory in bytes.
-#[cfg(target_os = "linux")]
-pub fn memory_bytes() -> Option<u64> {
-    meminfo("MemTotal:")
-}
-
-#[cfg(target_os = "linux")]
-fn meminfo(field: &str) -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix(field))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-/// Physical memory in bytes (sysctl(3), `hw.memsize`).
-#[cfg(not(target_os = "linux"))]
-pub fn memory_bytes() -> Option<u64> {
-    let out = Command::new("/usr/sbin/sysctl").args(["-n", "hw.memsize"]).output().ok()?;
-    String::from_utf8(out.stdout).ok()?.trim().parse().ok()
-}
-
-/// Memory in bytes that programs can take without pushing others out (proc(5),
-/// `MemAvailable`).
-#[cfg(target_os = "linux")]
-pub fn memory_available() -> Option<u64> {
-    meminfo("MemAvailable:")
-}
-
-/// Memory in bytes that programs can take: half of all, for a Mac's count of
-/// free pages leaves out what it gives up at once.
-#[cfg(not(target_os = "linux"))]
-pub fn memory_available() -> Option<u64> {
-    memory_bytes().map(|bytes| bytes / 2)
-}
 
 /// Free and total bytes of the file system that holds `path`.
 pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
@@ -190,19 +185,6 @@ pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
 /// Bytes that a file takes on its disk: fewer than its length when it has holes.
 pub fn allocated_bytes(found: &fs::Metadata) -> u64 {
     MetadataExt::blocks(found) * 512
-}
-
-/// A number that changes when the host boots, and with nothing else.
-pub fn boot_id() -> Option<String> {
-    #[cfg(target_os = "linux")]
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    #[cfg(not(target_os = "linux"))]
-    let id = Command::new("/usr/sbin/sysctl")
-        .args(["-n", "kern.bootsessionuuid"])
-        .output()
-        .ok()
-        .and_then(|out| String::from_utf8(out.stdout).ok());
-    id.map(|id| id.trim().to_owned())
 }
 
 /// Prepares a child that shall outlive this process: it leaves the session
@@ -248,25 +230,6 @@ pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> 
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     Err(io::ErrorKind::TimedOut.into())
-}
-
-#[cfg(target_os = "linux")]
-fn process_arguments(pid: u32) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn process_arguments(pid: u32) -> Option<String> {
-    let pid = pid.to_string();
-    let out = Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]).output().ok()?;
-    Some(String::from_utf8_lossy(&out.stdout).into_owned())
-}
-
-/// Whether TLS reads `SSL_CERT_FILE` of itself, in place of the system's CA
-/// certificates (crate rustls-native-certs). macOS asks its keychain.
-pub fn tls_reads_ssl_cert_file() -> bool {
-    cfg!(not(target_os = "macos"))
 }
 
 /// Where an administrator puts settings for all users.

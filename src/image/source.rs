@@ -7,6 +7,7 @@ use url::Url;
 use super::catalog::{Catalog, Entry};
 use super::error::ImageError;
 use super::release::is_release;
+use crate::host;
 
 /// Of disk artifacts in registries, as podman writes it.
 const SCHEME: &str = "docker://";
@@ -124,6 +125,7 @@ fn from_path<'a>(path: PathBuf, sha256: Option<String>) -> Result<Source<'a>, Im
     if path == Path::new("/dev/null") {
         return Ok(Source::Empty);
     }
+    let path = host::as_typed(path);
     let absolute = std::path::absolute(&path);
     let path = absolute.map_err(|source| ImageError::Read { path, source })?;
     Ok(Source::Path { path, sha256 })

@@ -52,13 +52,11 @@ pub struct Host {
 }
 
 impl Host {
-    pub const fn current() -> Self {
-        let os = if cfg!(windows) {
-            Os::Windows
-        } else if cfg!(target_os = "macos") {
-            Os::MacOs
-        } else {
-            Os::Linux
+    pub fn current() -> Self {
+        let os = match std::env::consts::OS {
+            "windows" => Os::Windows,
+            "macos" => Os::MacOs,
+            _ => Os::Linux,
         };
         Self { os, arch: Arch::host() }
     }

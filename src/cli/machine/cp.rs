@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use crate::app::copy::{End, copy};
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
+use crate::host;
 
 /// Copy files or directories into or out of a running machine
 ///
@@ -41,7 +42,7 @@ pub fn run(args: &CpArgs) -> anyhow::Result<u8> {
 /// As scp(1) tells them apart: a colon that no slash comes before. A single
 /// letter before it is a drive of Windows there.
 fn end(typed: &OsStr) -> anyhow::Result<End> {
-    let host = || End::Host(typed.into());
+    let host = || End::Host(host::as_typed(typed.into()));
     let Some((name, path)) = typed.to_str().and_then(|text| text.split_once(':')) else {
         return Ok(host());
     };

@@ -10,6 +10,7 @@ use crate::app::start::{StartRequest, start};
 use crate::cli::image::options::ImageOptions;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt};
+use crate::host;
 use crate::machine::event::Progress;
 use crate::machine::units::{GiB, MiB};
 
@@ -98,12 +99,12 @@ impl InitArgs {
             image: self.options.request(self.image.or(default.image), context),
             provision: ProvisionRequest {
                 choice: self.provisioner,
-                own_ignition: self.ignition_path,
-                ignition_merge: self.ignition_merge,
-                cloud_init: self.cloud_init,
+                own_ignition: self.ignition_path.map(host::as_typed),
+                ignition_merge: self.ignition_merge.map(host::as_typed),
+                cloud_init: self.cloud_init.map(host::as_typed),
                 time_zone: self.timezone.unwrap_or(default.timezone),
                 swap: self.swap.map_or(swap, MiB),
-                authorities: self.guest_ca,
+                authorities: self.guest_ca.into_iter().map(host::as_typed).collect(),
             },
             username: self.username.or(default.user),
             rootful: self.rootful.unwrap_or(default.rootful),

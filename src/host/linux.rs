@@ -1,0 +1,82 @@
+//! Linux, as far as it differs from macOS.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Has the kernel end a child when the thread that starts it ends.
+pub fn end_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only prctl(2) is called.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+}
+
+/// Physical memory in bytes.
+pub fn memory_bytes() -> Option<u64> {
+    meminfo("MemTotal:")
+}
+
+/// Memory in bytes that programs can take without pushing others out (proc(5),
+/// `MemAvailable`).
+pub fn memory_available() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+fn meminfo(field: &str) -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix(field))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// A name that changes when the host boots, and with nothing else.
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// How long the computer has been asleep since it booted: only the first of the
+/// two clocks goes on meanwhile (`clock_gettime(2)`).
+pub fn time_asleep() -> Option<Duration> {
+    let nanos = |clock| {
+        let now = clock_gettime(clock);
+        i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)
+    };
+    let awake = nanos(ClockId::Monotonic);
+    let asleep = nanos(ClockId::Boottime) - awake;
+    Some(Duration::from_nanos(u64::try_from(asleep).unwrap_or(0)))
+}
+
+/// The arguments of a process, as one text.
+pub(super) fn process_arguments(pid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether TLS reads `SSL_CERT_FILE` of itself, in place of the system's CA
+/// certificates (crate rustls-native-certs).
+pub fn tls_reads_ssl_cert_file() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_this_host_makes_sense() {
+        let (all, free) = (memory_bytes().unwrap(), memory_available().unwrap());
+        assert!(all > 64 << 20 && free > 0 && free <= all, "{free} of {all}");
+        assert_eq!(boot_id(), boot_id());
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        assert!(time_asleep().unwrap().as_secs_f64() < uptime);
+        assert!(process_arguments(std::process::id()).is_some());
+    }
+}

@@ -1,0 +1,59 @@
+//! macOS, as far as it differs from Linux.
+
+use std::process::Command;
+use std::time::Duration;
+
+/// The kernel does not offer that.
+pub fn end_with_parent(_: &mut Command) {}
+
+/// Physical memory in bytes (sysctl(3), `hw.memsize`).
+pub fn memory_bytes() -> Option<u64> {
+    sysctl("hw.memsize")?.parse().ok()
+}
+
+/// Memory in bytes that programs can take: half of all, for a Mac's count of
+/// free pages leaves out what it gives up at once.
+pub fn memory_available() -> Option<u64> {
+    memory_bytes().map(|bytes| bytes / 2)
+}
+
+/// A name that changes when the host boots, and with nothing else.
+pub fn boot_id() -> Option<String> {
+    sysctl("kern.bootsessionuuid")
+}
+
+/// How long the computer has been asleep since it booted: `CLOCK_UPTIME_RAW`
+/// stands still meanwhile, `CLOCK_MONOTONIC_RAW` does not
+/// (`clock_gettime_nsec_np(3)`).
+pub fn time_asleep() -> Option<Duration> {
+    // SAFETY: it only reads a clock; 0 is an error.
+    #[allow(unsafe_code)]
+    let nanos = |clock| match unsafe { libc::clock_gettime_nsec_np(clock) } {
+        0 => None,
+        nanos => Some(nanos),
+    };
+    let awake = nanos(libc::CLOCK_UPTIME_RAW)?;
+    let all = nanos(libc::CLOCK_MONOTONIC_RAW)?;
+    Some(Duration::from_nanos(all.saturating_sub(awake)))
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    output(Command::new("/usr/sbin/sysctl").args(["-n", name]))
+}
+
+/// The arguments of a process, as one text.
+pub(super) fn process_arguments(pid: u32) -> Option<String> {
+    let pid = pid.to_string();
+    output(Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]))
+}
+
+/// What a program prints, trimmed; nothing if it fails.
+fn output(command: &mut Command) -> Option<String> {
+    let out = command.output().ok().filter(|out| out.status.success())?;
+    Some(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// Whether TLS reads `SSL_CERT_FILE` of itself. macOS asks its keychain.
+pub fn tls_reads_ssl_cert_file() -> bool {
+    false
+}

@@ -1,0 +1,90 @@
+//! What this computer has: memory, room on its disks, and a name for its boot.
+
+use std::io;
+use std::os::windows::fs::MetadataExt;
+use std::path::Path;
+use std::ptr;
+use std::time::Duration;
+
+use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
+use windows_sys::Win32::System::SystemInformation::{
+    GetTickCount64, GlobalMemoryStatusEx, MEMORYSTATUSEX,
+};
+use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
+
+use super::access::{checked, wide};
+
+/// Physical memory in bytes.
+pub fn memory_bytes() -> Option<u64> {
+    Some(memory()?.ullTotalPhys)
+}
+
+/// Memory in bytes that programs can take without pushing others out.
+pub fn memory_available() -> Option<u64> {
+    Some(memory()?.ullAvailPhys)
+}
+
+fn memory() -> Option<MEMORYSTATUSEX> {
+    let mut status = MEMORYSTATUSEX {
+        dwLength: u32::try_from(size_of::<MEMORYSTATUSEX>()).ok()?,
+        ..Default::default()
+    };
+    // SAFETY: the structure tells its own length.
+    #[allow(unsafe_code)]
+    checked(unsafe { GlobalMemoryStatusEx(&raw mut status) }).ok()?;
+    Some(status)
+}
+
+/// Free and total bytes of the volume that holds the directory `path`, as far
+/// as this user may take them.
+pub fn disk_space(path: &Path) -> io::Result<(u64, u64)> {
+    let path = wide(path.as_os_str());
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: the path ends with a NUL.
+    #[allow(unsafe_code)]
+    checked(unsafe {
+        GetDiskFreeSpaceExW(path.as_ptr(), &raw mut free, &raw mut total, ptr::null_mut())
+    })?;
+    Ok((free, total))
+}
+
+/// The length: nobody asks here which parts of a file are holes.
+pub fn allocated_bytes(found: &std::fs::Metadata) -> u64 {
+    found.file_size()
+}
+
+/// The number of this boot, which Windows counts for its prefetcher.
+pub fn boot_id() -> Option<String> {
+    const KEY: &str =
+        r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
+    let key = windows_registry::LOCAL_MACHINE.open(KEY).ok()?;
+    Some(key.get_u32("BootId").ok()?.to_string())
+}
+
+/// How long the computer has been asleep since it booted.
+pub fn time_asleep() -> Option<Duration> {
+    let mut awake = 0;
+    // SAFETY: it only writes the number.
+    #[allow(unsafe_code)]
+    checked(unsafe { QueryUnbiasedInterruptTime(&raw mut awake) }).ok()?;
+    // In units of 100 ns; the other clock goes on while the computer sleeps.
+    let awake = Duration::from_nanos(awake.saturating_mul(100));
+    // SAFETY: it has no arguments.
+    #[allow(unsafe_code)]
+    let since_boot = Duration::from_millis(unsafe { GetTickCount64() });
+    Some(since_boot.saturating_sub(awake))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_computer_has_memory_and_a_disk() {
+        let (all, free) = (memory_bytes().unwrap(), memory_available().unwrap());
+        assert!(all > 64 << 20 && free > 0 && free <= all, "{free} of {all}");
+        let (free, total) = disk_space(&std::env::temp_dir()).unwrap();
+        assert!(total > 1 << 20 && free <= total, "{free} of {total}");
+        assert!(disk_space(Path::new(r"C:\no such place\x")).is_err());
+    }
+}
