@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::image::Choices;
 use crate::machine::config::Arch;
+use crate::qemu::endpoint::Kind;
 use crate::settings::MachineDefaults;
 use crate::store::Store;
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub machine: MachineDefaults,
     /// Whether commands start a machine that is stopped.
     pub auto_start: bool,
+    /// How supervisors reach their QEMU.
+    pub endpoints: Kind,
     /// The proxy variables that guests take over at a start.
     pub proxies: Vec<(String, String)>,
 }

@@ -18,6 +18,7 @@ use crate::image::Choices;
 use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
 use crate::machine::proxy;
+use crate::qemu::endpoint::Kind;
 use crate::settings::layers::{Layers, Places};
 use crate::store::Store;
 
@@ -39,6 +40,7 @@ pub fn context() -> anyhow::Result<Context> {
         image: image_choices().over(settings.image),
         machine: settings.machine.settle(),
         auto_start: settings.run.auto_start.unwrap_or(false),
+        endpoints: endpoints(),
         proxies: proxies(),
     })
 }
@@ -113,13 +115,25 @@ fn started(context: &Context, name: &MachineName) -> anyhow::Result<()> {
     interrupt::during(|interrupted| ensure_started(context, name, &printer, interrupted))
 }
 
+/// Behind a link such as Homebrew's: the agents are beside the program itself.
 fn own_path() -> anyhow::Result<PathBuf> {
-    env::current_exe().context("finding this program's own path")
+    let path = env::current_exe().context("finding this program's own path")?;
+    Ok(host::resolved(path))
 }
 
 /// A variable that is set to something.
 fn text(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
+/// A monitor on loopback obeys any user of this host, so it is for tests under
+/// Wine alone.
+fn endpoints() -> Kind {
+    if cfg!(windows) && text("NSVM_TEST_LOOPBACK").is_some() {
+        Kind::Loopback
+    } else {
+        Kind::Socket
+    }
 }
 
 /// Guests reach this host's loopback at another address.

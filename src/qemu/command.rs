@@ -5,9 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::accel::{Accelerator, Choice, Host, Os};
+use super::endpoint::Endpoint;
 use super::version::Version;
 use crate::host;
-use crate::machine::config::{Arch, GUEST_MAC};
+use crate::machine::config::{Arch, DiskFormat, GUEST_MAC};
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
 use crate::machine::units::MiB;
@@ -55,6 +56,9 @@ pub struct Launch {
     pub cpus: u32,
     pub memory: MiB,
     pub overlay: PathBuf,
+    /// What the overlay lies on.
+    pub base: PathBuf,
+    pub base_format: DiskFormat,
     pub ignition: Option<PathBuf>,
     /// cloud-init's disk.
     pub seed: Option<PathBuf>,
@@ -69,8 +73,8 @@ pub struct Launch {
     pub ssh_port: u16,
     /// More such ports.
     pub ports: Vec<Published>,
-    pub qmp_socket: PathBuf,
-    pub ready_socket: PathBuf,
+    pub qmp_socket: Endpoint,
+    pub ready_socket: Endpoint,
     pub serial_log: PathBuf,
     /// Appended to the kernel's command line by guests that boot by
     /// systemd-stub (SMBIOS type 11, systemd-stub(7)).
@@ -139,20 +143,24 @@ fn machine(launch: &Launch) -> Vec<OsString> {
     };
     let accelerator = match (launch.choice.in_use, launch.tcg_threads) {
         (Accelerator::Tcg, TcgThreads::One) => {
-            format!("{},thread=single", accel_value(Accelerator::Tcg))
+            format!("{},thread=single", accel_value(Accelerator::Tcg, launch.arch))
         }
-        (other, _) => accel_value(other),
+        (other, _) => accel_value(other, launch.arch),
     };
     strings(&["-machine", board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
 }
 
 /// The value of `-accel`. TCG's `thread` is left to QEMU, which uses one thread
 /// a CPU exactly where the two architectures' memory ordering allows that.
-pub(super) fn accel_value(accelerator: Accelerator) -> String {
+pub(super) fn accel_value(accelerator: Accelerator, guest: Arch) -> String {
     match accelerator {
         Accelerator::Kvm | Accelerator::Hvf => accelerator.name().to_owned(),
-        // Guests hang when Hyper-V emulates the interrupt controller.
-        Accelerator::Whpx => "whpx,kernel-irqchip=off".to_owned(),
+        // Guests hang when Hyper-V emulates the interrupt controller (before
+        // QEMU 11). On arm there is no other that it could use.
+        Accelerator::Whpx => match guest {
+            Arch::X86_64 => "whpx,kernel-irqchip=off".to_owned(),
+            Arch::Aarch64 => "whpx".to_owned(),
+        },
         Accelerator::Tcg => format!("tcg,tb-size={TCG_CACHE}"),
     }
 }
@@ -179,13 +187,20 @@ fn boot_order() -> Vec<OsString> {
 /// `-blockdev` takes its file name literally, where `-drive` would read
 /// `name:` as a protocol. QEMU's defaults are right for the rest: the host's
 /// page cache (shared with the base image) with flushes obeyed, and threads,
-/// which every host and file system allows.
+/// which every host and file system allows. The base is where it is found now,
+/// which need not be where it was when the overlay was made.
 fn disk(launch: &Launch) -> Vec<OsString> {
     let options = "driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,\
                    file.driver=file,file.discard=unmap,file.filename=";
+    let backing = format!(
+        ",backing.driver={},backing.file.driver=file,backing.file.filename=",
+        launch.base_format.name()
+    );
+    let mut disk = with_path(options, &launch.overlay);
+    disk.push(with_path(&backing, &launch.base));
     vec![
         "-blockdev".into(),
-        with_path(options, &launch.overlay),
+        disk,
         "-device".into(),
         "virtio-blk-pci,drive=disk0,bootindex=1".into(),
     ]
@@ -258,10 +273,14 @@ fn monitor(launch: &Launch) -> Vec<OsString> {
     [listener("qmp", &launch.qmp_socket), mode].concat()
 }
 
-/// A Unix socket that QEMU listens on without waiting for anybody.
-fn listener(id: &str, path: &Path) -> Vec<OsString> {
-    let options = format!("socket,id={id},server=on,wait=off,path=");
-    vec!["-chardev".into(), with_path(&options, path)]
+/// A socket that QEMU listens on without waiting for anybody.
+fn listener(id: &str, endpoint: &Endpoint) -> Vec<OsString> {
+    let options = format!("socket,id={id},server=on,wait=off,");
+    let socket = match endpoint {
+        Endpoint::Socket(path) => with_path(&format!("{options}path="), path),
+        Endpoint::Loopback(port) => format!("{options}host=127.0.0.1,port={port}").into(),
+    };
+    vec!["-chardev".into(), socket]
 }
 
 /// What the guest's first boot reads, and the environment, which every boot

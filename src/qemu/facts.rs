@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use super::accel::{Choice, Os, Rejection, candidates};
 use super::cache::{Asked, Cache};
 use super::choose::{NoneWorks, Prober, choose};
+use super::faults::sort_out;
 use super::firmware::{first_present, search_list};
 use super::locate::{Qemu, Wanted, locate, program};
 use super::probe::ProbeVm;
@@ -101,12 +102,15 @@ pub fn survey_with<'p>(
     let firmware = find_firmware(wanted, &qemu)?;
     let boot = host::boot_id();
     let asked = Asked { identity: &qemu.identity, boot: boot.as_deref(), now: SystemTime::now() };
-    let candidates = candidates(wanted.host, wanted.guest);
+    let (candidates, mut rejected) =
+        sort_out(candidates(wanted.host, wanted.guest), wanted.host, qemu.features.version);
     let chosen = choose(&candidates, &*prober(&qemu), &mut cache, &asked);
-    let choice = chosen.map_err(|NoneWorks(rejected)| FactsError::NothingWorks {
+    let mut choice = chosen.map_err(|NoneWorks(rejected)| FactsError::NothingWorks {
         path: qemu.path().to_owned(),
         rejected,
     })?;
+    rejected.append(&mut choice.rejected);
+    choice.rejected = rejected;
     // Not before: where nothing works, the cause may be a full disk or the
     // like, and what probes said then must not be believed tomorrow.
     if let Err(error) = cache.save(cache_file) {

@@ -1,15 +1,17 @@
 //! QEMU: which program and accelerator this host has, its command line, its
 //! process and its monitor (QMP).
 //!
-//! Decisions are pure (`accel`, `command`, `cache`, `version`); effects are in
-//! `facts`, `probe`, `process`, `port` and `qmp`.
+//! Decisions are pure (`accel`, `command`, `cache`, `faults`, `version`); effects are in
+//! `endpoint`, `facts`, `probe`, `process`, `port` and `qmp`.
 
 pub mod accel;
 mod bounded;
 pub mod cache;
 pub mod choose;
 pub mod command;
+pub mod endpoint;
 pub mod facts;
+pub mod faults;
 pub mod firmware;
 pub mod locate;
 pub mod port;

@@ -92,7 +92,7 @@ fn argv(guest: Arch, candidate: &Candidate, disk: &Path) -> Vec<OsString> {
         Arch::Aarch64 => &["-M", "virt,gic-version=max"],
     };
     argv.extend(machine.iter().map(OsString::from));
-    argv.extend(["-accel".into(), accel_value(candidate.accelerator).into()]);
+    argv.extend(["-accel".into(), accel_value(candidate.accelerator, guest).into()]);
     argv.extend(["-cpu".into(), candidate.cpu_model.clone().into()]);
     match guest {
         Arch::X86_64 => {

@@ -1,4 +1,4 @@
-//! QMP, QEMU's monitor: JSON lines over a Unix socket (docs/interop/qmp-spec
+//! QMP, QEMU's monitor: JSON lines over a socket (docs/interop/qmp-spec
 //! in QEMU's tree). Commands carry an id and a deadline; events go to a channel
 //! whose end is the end of the connection.
 //!
@@ -19,9 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::endpoint;
 use message::{GREETING_ID, Message, Reply};
 pub use message::{QmpEvent, Refusal};
 
@@ -77,7 +78,7 @@ impl Qmp {
     ) -> Result<(Self, UnboundedReceiver<QmpEvent>), QmpError> {
         let end = Instant::now() + deadline;
         let socket = loop {
-            match open(path) {
+            match endpoint::connect(path) {
                 Ok(socket) => break socket,
                 Err(_) if !alive() => return Err(QmpError::Died(path.to_owned())),
                 Err(source) if Instant::now() >= end => {
@@ -178,12 +179,6 @@ impl Drop for Qmp {
         // connection that has already ended.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
-}
-
-pub(super) fn open(path: &Path) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(socket)
 }
 
 fn answer(

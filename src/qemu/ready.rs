@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::qmp::open;
+use super::endpoint;
 
 /// What the guest's `nsvm-ready.service` writes.
 const WORD: &[u8] = b"ready";
@@ -37,7 +37,7 @@ pub fn wait(socket: &Path) -> io::Result<()> {
 fn connect(path: &Path) -> io::Result<socket2::Socket> {
     let end = Instant::now() + CONNECT_PATIENCE;
     loop {
-        match open(path) {
+        match endpoint::connect(path) {
             Ok(socket) => return Ok(socket),
             Err(e) if Instant::now() >= end => return Err(e),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

@@ -217,7 +217,9 @@ impl Store {
         let paths = self.paths(name);
         let supervised = self.is_supervised(name);
         let vm_lives = is_locked(&paths.vm_lock()).unwrap_or(false);
-        records::derive(supervised, vm_lives, self.run_record(name), paths.qmp_socket().exists())
+        // `exists` follows links, and Windows takes a socket for one to nowhere.
+        let control = paths.qmp_socket().symlink_metadata().is_ok();
+        records::derive(supervised, vm_lives, self.run_record(name), control)
     }
 
     /// Whose VM lives, by the kernel-held locks alone: readable or not.

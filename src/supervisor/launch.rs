@@ -16,6 +16,7 @@ use crate::machine::volume::Volume;
 use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
 use crate::qemu::command::{Launch, SharedDir, TcgThreads, argv};
+use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
@@ -64,13 +65,21 @@ pub fn launch(
 ) -> Result<Launched, Failure> {
     let ssh_port = port(context, config, progress)?;
     let passed = Passed {
+        base: base(context, config)?,
         ssh_port,
         ports: published(config, ssh_port, progress)?,
         environment: environment(context, config)?,
         settings: settings_file(context, config)?,
     };
-    let launch = describe(context, config, facts, passed);
+    let mut launch = describe(context, config, facts, passed);
     let paths = context.store.paths(&config.name);
+    for (place, at) in [
+        (paths.qmp_socket(), &mut launch.qmp_socket),
+        (paths.ready_socket(), &mut launch.ready_socket),
+    ] {
+        *at = endpoint::prepare(&place, context.endpoints)
+            .map_err(|e| failure(&format!("preparing \"{}\": {e}", place.display()), None))?;
+    }
     let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
         .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
     // The console's log is this run's: what an earlier one printed only confuses.
@@ -203,6 +212,7 @@ fn settings_file(context: &Context, config: &MachineConfig) -> Result<Option<Pat
 
 /// What of a start is found out or written anew each time.
 struct Passed {
+    base: PathBuf,
     ssh_port: u16,
     ports: Vec<Published>,
     environment: Option<PathBuf>,
@@ -238,6 +248,8 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         cpus: config.resources.cpus,
         memory: config.resources.memory,
         overlay: paths.overlay(),
+        base: passed.base,
+        base_format: config.image.format,
         ignition: config.provisioning.by_ignition().then(|| paths.ignition()),
         seed: config.provisioning.by_cloud_init().then(|| paths.seed()),
         environment: passed.environment,
@@ -245,8 +257,8 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         volumes: config.volumes.iter().enumerate().map(shared).collect(),
         ssh_port: passed.ssh_port,
         ports: passed.ports,
-        qmp_socket: paths.qmp_socket(),
-        ready_socket: paths.ready_socket(),
+        qmp_socket: paths.qmp_socket().into(),
+        ready_socket: paths.ready_socket().into(),
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nsvm::fs::{Lock, is_locked};
-use nsvm::machine::config::Arch;
+use nsvm::machine::config::{Arch, DiskFormat};
 use nsvm::machine::event::Silent;
 use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
@@ -194,6 +194,7 @@ impl Vm {
         let dir = tempfile::Builder::new().prefix("ns vm,ü ").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         disk::create_empty(&path("disk.qcow2"));
+        disk::create_empty(&path("base.qcow2"));
         fs::write(path("t1.ign"), "{}").unwrap();
         let tcg = Candidate::tcg(guest);
         let launch = Launch {
@@ -212,6 +213,8 @@ impl Vm {
             cpus: 2,
             memory: MiB(128),
             overlay: path("disk.qcow2"),
+            base: path("base.qcow2"),
+            base_format: DiskFormat::Qcow2,
             ignition: Some(path("t1.ign")),
             seed: None,
             settings: None,
@@ -219,8 +222,8 @@ impl Vm {
             ports: Vec::new(),
             environment: None,
             ssh_port: free_port(None).unwrap(),
-            qmp_socket: path("qmp.sock"),
-            ready_socket: path("ready.sock"),
+            qmp_socket: path("qmp.sock").into(),
+            ready_socket: path("ready.sock").into(),
             serial_log: path("serial.log"),
             kernel_arguments: Some("a=b,c".into()),
         };

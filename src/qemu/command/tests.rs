@@ -19,6 +19,8 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         cpus: 2,
         memory: MiB(1024),
         overlay: "/d/disk.qcow2".into(),
+        base: "/c/base.qcow2".into(),
+        base_format: DiskFormat::Qcow2,
         ignition: None,
         seed: None,
         environment: None,
@@ -50,7 +52,8 @@ const DEVICES: [&str; 26] = [
     "menu=off,strict=on",
     "-blockdev",
     "driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,\
-     file.driver=file,file.discard=unmap,file.filename=/d/disk.qcow2",
+     file.driver=file,file.discard=unmap,file.filename=/d/disk.qcow2,\
+     backing.driver=qcow2,backing.file.driver=file,backing.file.filename=/c/base.qcow2",
     "-device",
     "virtio-blk-pci,drive=disk0,bootindex=1",
     "-netdev",
@@ -180,12 +183,37 @@ fn windows_x86_64_under_whpx() {
 }
 
 #[test]
+fn windows_arm64_under_whpx() {
+    let mut launch = launch(Os::Windows, Arch::Aarch64, Accelerator::Whpx);
+    let bios = r"C:\Program Files\qemu\share\edk2-aarch64-code.fd";
+    launch.firmware = Some(bios.into());
+    let head = [ELSEWHERE, "-machine", VIRT, "-accel", "whpx", "-cpu", "host", "-bios", bios];
+    assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn macos_and_windows_translated() {
+    for os in [Os::MacOs, Os::Windows] {
+        let intel = launch(os, Arch::X86_64, Accelerator::Tcg);
+        let head = [ELSEWHERE, "-machine", Q35, "-accel", "tcg,tb-size=256", "-cpu", "max,-erms"];
+        assert_eq!(lines(&intel), whole(&head, &[]));
+        let mut arm = launch(os, Arch::Aarch64, Accelerator::Tcg);
+        arm.firmware = Some("/f.fd".into());
+        let cpu = "max,pauth-impdef=on";
+        let accel = "tcg,tb-size=256";
+        let head = [ELSEWHERE, "-machine", VIRT, "-accel", accel, "-cpu", cpu, "-bios", "/f.fd"];
+        assert_eq!(lines(&arm), whole(&head, &[]));
+    }
+}
+
+#[test]
 fn paths_keep_commas_spaces_and_letters_of_any_script() {
     let mut launch = launch(Os::Windows, Arch::X86_64, Accelerator::Whpx);
     launch.overlay = r"C:\Users\Zoë, Ltd\my disk,v2.qcow2".into();
     launch.serial_log = "/tmp/наш журнал,1".into();
     let disk = value(&launch, "-blockdev").unwrap();
-    assert!(disk.ends_with(r"file.filename=C:\Users\Zoë,, Ltd\my disk,,v2.qcow2"), "{disk}");
+    let escaped = r",file.filename=C:\Users\Zoë,, Ltd\my disk,,v2.qcow2,backing.driver=";
+    assert!(disk.contains(escaped), "{disk}");
     let lines = lines(&launch);
     assert!(lines.contains(&"file,id=serial0,append=on,path=/tmp/наш журнал,,1".to_owned()));
 }
@@ -234,4 +262,22 @@ fn volumes_are_shared_by_9p_and_qemu_keeps_the_read_only_ones() {
     assert_eq!(at(first) + 2, at("virtio-9p-pci,fsdev=nsvm0,mount_tag=nsvm0"));
     at("local,id=nsvm1,security_model=none,multidevs=remap,path=/b");
     at("name=opt/nsvm/settings,file=/r/settings");
+}
+
+#[test]
+fn a_raw_base_is_never_guessed_at() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Kvm);
+    launch.base = "/c/a, b.raw".into();
+    launch.base_format = DiskFormat::Raw;
+    let disk = value(&launch, "-blockdev").unwrap();
+    let end = ",backing.driver=raw,backing.file.driver=file,backing.file.filename=/c/a,, b.raw";
+    assert!(disk.ends_with(end), "{disk}");
+}
+
+#[test]
+fn endpoints_on_loopback_listen_nowhere_else() {
+    let mut launch = launch(Os::Windows, Arch::X86_64, Accelerator::Whpx);
+    launch.qmp_socket = Endpoint::Loopback(4444);
+    let socket = "socket,id=qmp,server=on,wait=off,host=127.0.0.1,port=4444";
+    assert!(lines(&launch).contains(&socket.to_owned()));
 }
