@@ -16,7 +16,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Found by the setup, because a new machine may have several or none.
 CARGO = . scripts/toolchain.sh && "$$CARGO"
 
-.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install cross lint setup clean
+.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install cross windows dist lint setup clean
 
 build: setup agent
 	$(CARGO) build --release --locked
@@ -65,6 +65,17 @@ bench: build
 # Types on macOS, Windows and other Linux, without their compilers.
 cross: setup
 	sh scripts/cross.sh
+
+# nsvm.exe, its unit and command line tests under Wine, and a machine there.
+windows: setup agent
+	windows=$$(sh scripts/windows.sh) && eval "$$windows" && \
+	NSVM_AGENT=$(AGENT) sh -c '$(CARGO) test --locked --test wine -- --nocapture'
+
+DIST ?= $(CURDIR)/dist
+
+# Archives, packages and digests of a release.
+dist: setup
+	sh packaging/dist.sh "$(DIST)"
 
 lint: setup
 	$(CARGO) fmt --check

@@ -3,7 +3,8 @@
 # Says what it does; asks first on a terminal, never when CI is set.
 # Words ask for more: `foreign` is for building and running aarch64 guests on an
 # x86_64 host, `build-std` for Rust's library of other systems from Debian's
-# archive, `windows` for building and running Windows programs.
+# archive, `windows` for building and running Windows programs, `dist` for
+# releases.
 set -eu
 words=" $* "
 cd "$(dirname "$0")/.."
@@ -70,6 +71,14 @@ debian() {
         fi
         if asked_for build-std; then
             printf 'rustc-web /usr/bin/rustc\ncargo-web /usr/bin/cargo\n'
+        fi
+        if asked_for dist; then
+            echo "gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc"
+            echo "libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.a"
+            echo "gcc-mingw-w64-x86-64-win32 x86_64-w64-mingw32-gcc"
+            echo "perl perl"
+            echo "rpm rpmbuild"
+            echo "zip zip"
         fi
         if asked_for windows; then
             echo "gcc-mingw-w64-x86-64-win32 x86_64-w64-mingw32-gcc"

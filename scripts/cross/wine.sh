@@ -1,0 +1,3 @@
+#!/bin/sh
+# Runs a Windows program, as cargo's runner.
+exec /usr/lib/wine/wine64 "$@"

@@ -1,0 +1,248 @@
+//! nsvm for Windows, from `init` to `rm`, under Wine.
+//!
+//! Its QEMU is this host's, started through `launcher.c`. `scripts/windows.sh`
+//! builds what is needed and `NSVM_WINDOWS` names the directory that it is in;
+//! where that is not set, this says so and tests nothing.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use common::{Home, PATIENCE, Ran, processes_with};
+
+const NAME: &str = "w1";
+
+/// Debian's `wine` also starts this, but first complains of what it does not find.
+const WINE: &str = "/usr/lib/wine/wine64";
+
+/// nsvm.exe with a home of its own.
+struct Windows {
+    home: Home,
+    /// Where nsvm.exe and the launcher of QEMU are.
+    programs: PathBuf,
+}
+
+impl Windows {
+    fn new(programs: PathBuf) -> Self {
+        Self { home: Home::new(), programs }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::from_std(self.spawnable(args));
+        command.timeout(PATIENCE);
+        command
+    }
+
+    fn spawnable(&self, args: &[&str]) -> std::process::Command {
+        let prefix = std::env::var_os("NSVM_WINE_PREFIX").expect("scripts/test.sh names it");
+        let agent = PathBuf::from(std::env::var_os("NSVM_AGENT").expect("make test names it"));
+        let mut command = std::process::Command::new(WINE);
+        command
+            .arg(self.programs.join("nsvm.exe"))
+            .args(args)
+            .env("WINEPREFIX", &prefix)
+            .env("NSVM_TEST_PREFIX", &prefix)
+            .env("WINEDEBUG", "-all")
+            .env("NSVM_HOME", on_drive(self.home.path()))
+            .env("NSVM_AGENT", on_drive(&agent))
+            .env("NSVM_QEMU", on_drive(&self.programs.join("qemu-system-x86_64.exe")))
+            .env("NSVM_TEST_LOOPBACK", "1")
+            .env_remove("DISPLAY");
+        for unwanted in ["NSVM_MACHINE", "NSVM_IMAGE_CACHE", "NSVM_CONFIG", "NSVM_LOG"] {
+            command.env_remove(unwanted);
+        }
+        command
+    }
+
+    #[track_caller]
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran(self.command(args).output().unwrap())
+    }
+
+    #[track_caller]
+    fn inspect(&self) -> Value {
+        let ran = self.run(&["machine", "inspect", NAME]).exits(0);
+        serde_json::from_str::<Value>(&ran.stdout()).unwrap()[0].take()
+    }
+
+    fn uuid(&self) -> String {
+        let path = self.home.path().join(format!("config/machine/{NAME}.json"));
+        let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        config["Uuid"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in ["supervisor.log", "qemu.log", "serial.log"] {
+                let path = self.home.path().join(format!("state/machine/{NAME}/{log}"));
+                let text = std::fs::read(path).unwrap_or_default();
+                eprintln!("--- {log}\n{}", String::from_utf8_lossy(&text));
+            }
+        }
+        let _ = self.command(&["machine", "rm", "-f", NAME]).output();
+    }
+}
+
+/// A path of this host as Wine's programs see it.
+fn on_drive(path: &Path) -> String {
+    format!("Z:{}", path.to_str().unwrap().replace('/', "\\"))
+}
+
+#[test]
+fn the_life_of_a_machine_on_windows() {
+    let Some(programs) = std::env::var_os("NSVM_WINDOWS") else {
+        eprintln!("skipped: NSVM_WINDOWS is not set (see scripts/windows.sh)");
+        return;
+    };
+    let windows = Windows::new(programs.into());
+    init(&windows);
+    start(&windows);
+    commands(&windows);
+    a_supervisor_that_is_killed(&windows);
+    stop(&windows);
+    removal(&windows);
+}
+
+/// The base image comes by a path on a drive, from the shared cache.
+fn init(windows: &Windows) {
+    windows
+        .run(&["exec", "true"])
+        .exits(125)
+        .complains(&["nsvm-machine-default: VM does not exist", "nsvm machine init --now"]);
+    let linux = Home::sharing_images();
+    linux.run(["image", "pull", "-q", "debian-local"]).exits(0);
+    let found = linux.run(["image", "inspect", "debian-local"]).exits(0).stdout();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let image = found[0]["Path"]["Path"].as_str().unwrap();
+    let size = ["--cpus", "2", "--memory", "1024", "--disk-size", "12"];
+    let image = on_drive(Path::new(image));
+    let make = [&["machine", "init", "--image", &image][..], &size, &[NAME]].concat();
+    windows.run(&make).exits(0).prints("Machine init complete\n");
+    windows.run(&make).exits(125).complains(&["Error: machine \"w1\" already exists"]);
+
+    // The same files as on Linux, and as private.
+    let make = [&["machine", "init", "--image", "debian-local"][..], &size, &[NAME]].concat();
+    linux.run(make).exits(0);
+    assert_eq!(files_of(&windows.home), files_of(&linux));
+    for secret in ["data/w1/id_ed25519", "config/machine/w1.ign", "data/w1/disk.qcow2"] {
+        let mode = windows.home.path().join(secret).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{secret} has mode {mode:o}");
+    }
+    linux.run(["machine", "rm", "-f", NAME]).exits(0);
+    assert_eq!(windows.inspect()["State"], "stopped");
+}
+
+fn files_of(home: &Home) -> BTreeSet<PathBuf> {
+    let traces = home.traces_of(NAME).into_iter();
+    traces.map(|path| path.strip_prefix(home.path()).unwrap().to_owned()).collect()
+}
+
+fn start(windows: &Windows) {
+    let started = windows.run(&["machine", "start", NAME]).exits(0);
+    let started = started.prints("Machine \"w1\" started successfully\n");
+    started.complains(&["QEMU answers", "the guest agent answers"]);
+    let inspected = windows.inspect();
+    assert_eq!(inspected["State"], "running");
+    assert_eq!(inspected["Resources"]["Memory"], 1024);
+    assert_eq!(inspected["Agent"]["Ready"], true);
+    assert_eq!(inspected["Accelerator"]["InUse"], "tcg");
+    assert_eq!(inspected["Accelerator"]["Rejected"][0]["Name"], "whpx");
+    let again = windows.run(&["machine", "start", NAME]).exits(125);
+    again.complains(&["Error: unable to start \"w1\": already running"]);
+    assert_eq!(qemus(windows).len(), 1);
+}
+
+/// QEMU itself; the launcher has the UUID among its arguments too.
+fn qemus(windows: &Windows) -> Vec<u32> {
+    let is_qemu = |pid: &u32| {
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.ends_with("qemu-system-x86_64")
+    };
+    processes_with(&windows.uuid()).into_iter().filter(is_qemu).collect()
+}
+
+fn commands(windows: &Windows) {
+    let run = |args: &[&str]| windows.run(&[&["--machine", NAME], args].concat());
+    let unshare = ["unshare", "--user", "--pid", "--map-root-user", "--mount-proc", "--fork"];
+    let unshare = |args: &[&str]| run(&[&unshare, args].concat());
+    unshare(&["true"]).exits(0).prints("");
+    unshare(&["sh", "-c", "echo $$ $(id -u); exit 3"]).exits(3).prints("1 0\n");
+    unshare(&["no-such-program"]).exits(127);
+    run(&["exec", "--", "sh", "-c", "kill -9 $$"]).exits(137);
+    // Arguments come as they are, and newlines are not Windows'.
+    let odd = ["exec", "--", "printf", "%s|", "a b", "c\"d\\", "", "Zoë", "*"];
+    run(&odd).exits(0).prints("a b|c\"d\\||Zoë|*|");
+    let mut cat = windows.command(&["--machine", NAME, "exec", "sha256sum"]);
+    let bytes: Vec<u8> = (0..1_000_000u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    let cat = Ran(cat.write_stdin(bytes).output().unwrap()).exits(0);
+    // Of those bytes, by sha256sum(1).
+    assert!(cat.stdout().starts_with(SUM), "{}", cat.stdout());
+}
+
+const SUM: &str = "2c030d49ec131bfbbb446ad21e7a2f12cdb4f2f4f3fda3ac709dd2e68a4646c7";
+
+/// The VM goes on, keeps its lock, and the next command finds it again.
+fn a_supervisor_that_is_killed(windows: &Windows) {
+    let home = on_drive(windows.home.path());
+    let is_supervisor = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("nsvm.exe")
+            && String::from_utf8_lossy(&environment).contains(&home)
+    };
+    let found: Vec<u32> = processes_with("supervise").into_iter().filter(is_supervisor).collect();
+    let [supervisor] = found[..] else { panic!("no supervisor, or several: {found:?}") };
+    let pid = Pid::from_raw(i32::try_from(supervisor).unwrap()).unwrap();
+    let before = qemus(windows);
+    kill_process(pid, Signal::KILL).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while Path::new(&format!("/proc/{supervisor}")).exists() {
+        assert!(Instant::now() < end, "the supervisor does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(windows.inspect()["State"], "running");
+    windows.run(&["machine", "start", NAME]).exits(125).complains(&["already running"]);
+    let echo = windows.run(&["--machine", NAME, "exec", "echo", "found again"]);
+    echo.exits(0).prints("found again\n");
+    assert_eq!(qemus(windows), before);
+}
+
+fn stop(windows: &Windows) {
+    let uuid = windows.uuid();
+    for _ in 0..2 {
+        let stop = windows.run(&["machine", "stop", NAME]).exits(0);
+        stop.prints("Machine \"w1\" stopped successfully\n");
+    }
+    assert_eq!(windows.inspect()["State"], "stopped");
+    assert_eq!(processes_with(&uuid), Vec::<u32>::new());
+}
+
+/// Of a machine that runs, which is then gone with all that was its own.
+fn removal(windows: &Windows) {
+    let uuid = windows.uuid();
+    let mut start = windows.spawnable(&["machine", "start", NAME]);
+    let mut start = start.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    while qemus(windows).is_empty() {
+        assert!(Instant::now() < end, "QEMU does not appear");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    windows.run(&["machine", "rm", "-f", NAME]).exits(0);
+    start.wait().unwrap();
+    assert_eq!(processes_with(&uuid), Vec::<u32>::new());
+    assert_eq!(windows.home.traces_of(NAME), Vec::<PathBuf>::new());
+    let gone = windows.run(&["machine", "rm", "-f", NAME]).exits(125);
+    gone.complains(&["w1: VM does not exist"]);
+}
