@@ -86,8 +86,8 @@ fn a_choice_is_made_once_and_then_remembered() {
     let second = choose();
     assert_eq!(first, second);
     assert_eq!(ran.borrow().len(), probes, "the second choice probes nothing");
-    let last = ran.borrow().last().copied();
-    assert_eq!(last, Some(first.choice.in_use), "what is used is what ended its probe");
+    // Not always last: on a busy host the others may be asked again after it.
+    assert!(ran.borrow().contains(&first.choice.in_use), "what is used has ended its probe");
 }
 
 /// A host where no probe can be run, e.g. for want of disk space.
