@@ -2,6 +2,7 @@
 //! list for a guest made by Ignition and for one made by cloud-init.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::common::Home;
 use crate::machine::Machine;
@@ -109,6 +110,28 @@ pub fn accounts(machine: &Machine) {
     assert_eq!(machine.says(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"]), made);
 }
 
+/// The machine's own key, and no other, lets its user and root in.
+pub fn keys(machine: &Machine) {
+    // Ignition may keep each origin's keys in a file of its own.
+    const LIST: &str =
+        "id -un; cat ~/.ssh/authorized_keys ~/.ssh/authorized_keys.d/* 2>/dev/null; true";
+    let identity = machine.inspect()["SSHConfig"]["IdentityPath"].as_str().unwrap().to_owned();
+    let public = std::fs::read_to_string(format!("{identity}.pub")).unwrap();
+    let entry = machine.home.run(["machine", "ssh-config", machine.name()]).exits(0).stdout();
+    let entry = write(&machine.home, "ssh config of features", &entry);
+    let name = format!("nsvm-{}", machine.name());
+    for user in ["core", "root"] {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", &entry, "-l", user, "-o", "BatchMode=yes", "-o", "ConnectTimeout=120"]);
+        let output = ssh.args([&name, LIST]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        let mut lines = said.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        assert_eq!(lines.next(), Some(user), "{said}");
+        assert_eq!(lines.collect::<Vec<_>>(), [public.trim()], "{user}");
+    }
+}
+
 pub fn names_and_time(machine: &Machine) {
     assert_eq!(machine.says(["uname", "-n"]), machine.name());
     assert_eq!(machine.says(["cat", "/etc/hostname"]), machine.name());
@@ -159,8 +182,9 @@ pub fn the_users_own(machine: &Machine) {
 
 /// All of the above, in order.
 pub fn all(machine: &Machine) {
-    let list: [fn(&Machine); 8] = [
+    let list: [fn(&Machine); 9] = [
         accounts,
+        keys,
         names_and_time,
         disk_and_swap,
         proxies,
