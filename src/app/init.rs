@@ -207,6 +207,9 @@ fn make(
     };
     let uuid = uuid::Uuid::new_v4().to_string();
     inputs.write(&paths, provisioning, &guest, &uuid)?;
+    if let Some(playbook) = &inputs.playbook {
+        write(&paths.playbook(), playbook, Access::Owner)?;
+    }
     let history = History { created: Some(Timestamp::now()), ..History::default() };
     context.store.save_history(&request.name, &history)?;
     let pinned = provisioning.is_ours().then_some(host_key.public);

@@ -52,6 +52,10 @@ pub struct ProvisionRequest {
     /// Zero: none.
     pub swap: MiB,
     pub authorities: Vec<PathBuf>,
+    /// Trust what this host trusts.
+    pub native_authorities: bool,
+    /// For Ansible in the guest.
+    pub playbook: Option<PathBuf>,
 }
 
 impl Default for ProvisionRequest {
@@ -64,6 +68,8 @@ impl Default for ProvisionRequest {
             time_zone: time_zone::LOCAL.to_owned(),
             swap: MiB(0),
             authorities: Vec::new(),
+            native_authorities: false,
+            playbook: None,
         }
     }
 }
@@ -79,6 +85,8 @@ impl ProvisionRequest {
         [
             ("--swap", self.swap.0 > 0),
             ("--guest-ca", !self.authorities.is_empty()),
+            ("--import-native-ca", self.native_authorities),
+            ("--playbook", self.playbook.is_some()),
             ("--timezone", self.time_zone != time_zone::LOCAL),
             ("--ignition-merge", self.ignition_merge.is_some()),
             ("--cloud-init", self.cloud_init.is_some()),
@@ -97,6 +105,7 @@ pub struct Inputs {
     cloud_init: Option<String>,
     pub time_zone: String,
     pub authorities: Vec<String>,
+    pub playbook: Option<Vec<u8>>,
 }
 
 impl Inputs {
@@ -126,6 +135,14 @@ impl Inputs {
             let found = authorities::read(&read(path, "--guest-ca")?)
                 .map_err(|e| unfit(path, "--guest-ca", &e).hint(e.hint()))?;
             inputs.authorities.extend(found);
+        }
+        if request.native_authorities {
+            let found = authorities::native()
+                .map_err(|e| Refusal::new(e.to_string()).hint(e.native_hint()))?;
+            inputs.authorities.extend(found);
+        }
+        if let Some(path) = &request.playbook {
+            inputs.playbook = Some(read(path, "--playbook")?);
         }
         inputs.time_zone = time_zone::resolve(&request.time_zone)
             .map_err(|e| Refusal::new(e.to_string()).hint(e.hint()))?;

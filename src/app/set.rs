@@ -10,6 +10,7 @@ use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::machine::units::{GiB, MiB};
 use crate::provision::time_zone;
+use crate::store::History;
 
 /// What shall change; `None` stays.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,10 @@ pub fn set(
         // Before the config, which is what counts: a disk that is larger than
         // it says is grown again by the same command.
         image::grow(&context.store.paths(name).overlay(), size.bytes())?;
+        // Of a first boot the guest makes what it finds.
+        let history = context.store.history(name);
+        let grown = history.last_up.is_some();
+        context.store.save_history(name, &History { grown, ..history })?;
     }
     context.store.save(&changed)?;
     Ok(changed)

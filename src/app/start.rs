@@ -53,13 +53,15 @@ pub fn start(
     }
     drop(lock);
     if request.in_background {
+        // What is left to do then waits for a start that is waited for.
         return Ok(());
     }
     follow(context, name, progress, interrupted)?;
     settle(context, name, progress)
 }
 
-/// A guest that is up and does not have what it was asked for is stopped
+/// What a start does once the guest is up: the rest of its first boot, and of
+/// changes. A guest that does not have its volumes is stopped
 /// again: nothing shall be written where a volume should be.
 fn settle(context: &Context, name: &MachineName, progress: &dyn Progress) -> anyhow::Result<()> {
     let config = context.store.load(name)?;
@@ -67,7 +69,11 @@ fn settle(context: &Context, name: &MachineName, progress: &dyn Progress) -> any
         let request = StopRequest { force: false, timeout: stop::PATIENCE };
         stop::stop(context, name, request, progress)?;
         Err(why)
-    })
+    })?;
+    if let Err(e) = settle::grow(context, &config, progress) {
+        progress.warn(format!("{e:#}"));
+    }
+    settle::play(context, &config, progress)
 }
 
 /// Starts the machine unless it runs, and returns when it does; a start or stop

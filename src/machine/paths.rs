@@ -145,6 +145,11 @@ impl MachinePaths {
         self.data_dir().join("host_key")
     }
 
+    /// What Ansible shall do in the guest at its first start.
+    pub fn playbook(&self) -> PathBuf {
+        self.data_dir().join("playbook.yaml")
+    }
+
     /// Dates and the last port; losing it costs only those.
     pub fn history(&self) -> PathBuf {
         self.data_dir().join("history.json")

@@ -11,9 +11,16 @@ pub enum AuthoritiesError {
     None,
     #[error("one of its certificates is damaged")]
     Damaged,
+    #[error("this host's own certificate authorities cannot be read: {0}")]
+    Native(String),
 }
 
 impl AuthoritiesError {
+    /// The way out of the host's own that cannot be had.
+    pub fn native_hint(&self) -> String {
+        "Name the certificates that the guest needs with --guest-ca FILE".to_owned()
+    }
+
     pub fn hint(&self) -> String {
         "Give --guest-ca a file with -----BEGIN CERTIFICATE----- in it (`openssl x509 -inform der` \
          converts from DER)"
@@ -31,6 +38,21 @@ pub fn read(file: &[u8]) -> Result<Vec<String>, AuthoritiesError> {
         return Err(AuthoritiesError::None);
     }
     certificates.iter().map(|der| pem(der)).collect()
+}
+
+/// What this host trusts (crate rustls-native-certs: `SSL_CERT_FILE`, or the
+/// system's own store), as [`read`] has it. One that is damaged is left out.
+pub fn native() -> Result<Vec<String>, AuthoritiesError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut all: Vec<String> = found.certs.iter().filter_map(|der| pem(der).ok()).collect();
+    all.sort();
+    all.dedup();
+    if all.is_empty() {
+        let why =
+            found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
+        return Err(AuthoritiesError::Native(why));
+    }
+    Ok(all)
 }
 
 /// RFC 7468; the outermost element of a certificate is a SEQUENCE (0x30).

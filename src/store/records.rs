@@ -22,6 +22,10 @@ pub struct History {
     /// Moved on when the reserved port was taken at a start.
     #[serde(rename = "SSHPort")]
     pub ssh_port: Option<u16>,
+    /// The disk is larger than the guest has seen.
+    pub grown: bool,
+    /// The playbook has been run, or could not be.
+    pub played: bool,
 }
 
 /// Where a run has got to. Only believed while its supervisor lives.

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::Home;
+use crate::common::{Home, Ran};
 
 const INIT: [&str; 7] = ["machine", "init", "-q", "--disk-size", "1", "--image", "/dev/null"];
 
@@ -53,7 +53,12 @@ fn what_the_guest_could_not_use_is_refused_before_anything_is_made() {
     let home = Home::new();
     let text = file(&home, "some text", "hello\n");
     let old = file(&home, "old.ign", r#"{ "ignition": { "version": "3.4.0" } }"#);
-    let cases: [(&[&str], [&str; 2]); 10] = [
+    let cases: [(&[&str], [&str; 2]); 12] = [
+        (&["--playbook", "/no/such.yaml"], ["cannot read --playbook \"/no/such.yaml\"", "Hint: "]),
+        (
+            &["--provisioner", "none", "--playbook", &old],
+            ["--playbook and --provisioner none", "Hint: "],
+        ),
         (&["--cloud-init", &text], ["some text\": its first line", "Hint: Begin the file"]),
         (&["--cloud-init", "/no/such"], ["cannot read --cloud-init \"/no/such\"", "Hint: "]),
         (&["--ignition-merge", &text], ["it is not JSON", "`butane FILE`"]),
@@ -87,6 +92,7 @@ fn an_ignition_file_of_ones_own_goes_with_nothing_of_ours() {
         ["--ignition-merge", &own],
         ["--cloud-init", &own],
         ["--guest-ca", &own],
+        ["--playbook", &own],
         ["--provisioner", "none"],
         ["--timezone", "UTC"],
         ["--swap", "64"],
@@ -106,4 +112,26 @@ fn swap_is_shown() {
     let listed = home.run(["machine", "list", "--format", "json"]).exits(0).stdout();
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["Swap"], "536870912");
+}
+
+#[test]
+fn what_this_host_trusts_can_be_taken_over() {
+    let home = Home::new();
+    let pem = rcgen::generate_simple_self_signed(vec!["test".to_owned()]).unwrap().cert.pem();
+    let store = file(&home, "store.pem", &format!("{pem}{pem}"));
+    let init_with = |store: &str| {
+        let mut command = home.nsvm(init(&["--import-native-ca", "--provisioner", "ignition"]));
+        Ran(command.env("SSL_CERT_FILE", store).env_remove("SSL_CERT_DIR").output().unwrap())
+    };
+    init_with(&store).exits(0);
+    let config = fs::read(home.path().join("config/machine/m1.ign")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let files = config["storage"]["files"].as_array().unwrap();
+    let paths: Vec<&str> = files.iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert!(paths.contains(&"/etc/nsvm/ca/0.crt") && !paths.contains(&"/etc/nsvm/ca/1.crt"));
+    home.run(["machine", "rm", "-f", "m1"]).exits(0);
+    let none = file(&home, "empty.pem", "");
+    init_with(&none)
+        .exits(125)
+        .complains(&["this host's own certificate authorities", "--guest-ca"]);
 }

@@ -15,7 +15,8 @@ const PATIENCE: &str = "580";
 
 pub fn story() {
     let home = Home::sharing_images();
-    let options = features::options(&home, By::CloudInit);
+    let mut options = features::options(&home, By::CloudInit);
+    options.extend(["--username", "ada"].map(str::to_owned));
     let machine = Machine::made(home, NAME, "debian-local-cloud", &options);
     machine.tell("first boot by cloud-init", first_boot);
     machine.tell("every feature, by cloud-init", features::all);

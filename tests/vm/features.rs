@@ -52,15 +52,32 @@ pub fn options(home: &Home, by: By) -> Vec<String> {
         By::CloudInit => ("--cloud-init", write(home, "own.yaml", OWN_CLOUD_CONFIG)),
     };
     let swap = SWAP.to_string();
-    let options = ["--timezone", ZONE, "--swap", &swap, "--guest-ca", &authority, option, &merged]
-        .map(str::to_owned);
+    let playbook = write(home, "play book.yaml", PLAYBOOK);
+    let options = [
+        "--timezone",
+        ZONE,
+        "--swap",
+        &swap,
+        "--guest-ca",
+        &authority,
+        option,
+        &merged,
+        "--playbook",
+        &playbook,
+    ]
+    .map(str::to_owned);
     options.into_iter().chain(sharing::options(home)).collect()
 }
+
+/// What stands for Ansible in the guest notes how it was called and keeps this:
+/// no image of the tests has the real one.
+const PLAYBOOK: &str = "- hosts: all\n  tasks: []\n";
 
 /// The user's own: a file of theirs, and one of ours with their text.
 const OWN_IGNITION: &str = r#"{
     "ignition": { "version": "3.1.0" },
     "storage": { "files": [
+        { "path": "/usr/local/bin/ansible-playbook", "mode": 493, "contents": { "source": "data:,%23!%2Fbin%2Fsh%0Aecho%20%24(id%20-un)%20%24*%20%3Eran%0Acp%20playbook.yaml%20played%0A" } },
         { "path": "/etc/own", "contents": { "source": "data:,mine%0A" } },
         { "path": "/etc/subgid", "overwrite": true, "contents": { "source": "data:,core%3A200000%3A65536%0A" } }
     ] }
@@ -68,6 +85,9 @@ const OWN_IGNITION: &str = r#"{
 const OWN_CLOUD_CONFIG: &str = "\
 #cloud-config
 write_files:
+- path: /usr/local/bin/ansible-playbook
+  permissions: \"0755\"
+  content: \"#!/bin/sh\\necho $(id -un) $* >ran\\ncp playbook.yaml played\\n\"
 - {path: /etc/own, content: \"mine\\n\"}
 - {path: /etc/subgid, content: \"core:200000:65536\\n\"}
 runcmd:
@@ -88,21 +108,27 @@ fn authority() -> String {
     asked.self_signed(&key).unwrap().pem()
 }
 
+/// The one that `init` was told of, or else the image's.
+fn user(machine: &Machine) -> String {
+    machine.config()["Ssh"]["Username"].as_str().unwrap().to_owned()
+}
+
 pub fn accounts(machine: &Machine) {
-    let groups = machine.says(["id", "-Gn", "core"]);
+    let user = user(machine);
+    let groups = machine.says(["id", "-Gn", &user]);
     for wanted in ["sudo", "wheel"] {
         assert!(groups.split(' ').any(|group| group == wanted), "{groups}");
     }
-    assert_eq!(machine.says(["getent", "passwd", "core"]).split(':').nth(6), Some("/bin/bash"));
+    assert_eq!(machine.says(["getent", "passwd", &user]).split(':').nth(6), Some("/bin/bash"));
     assert_eq!(machine.says(["sudo", "-n", "id", "-u"]), "0");
     // Nobody logs in by password.
-    for user in ["core", "root"] {
+    for user in [user.as_str(), "root"] {
         let entry = machine.says(["sudo", "getent", "shadow", user]);
         let password = entry.split(':').nth(1).unwrap();
         assert!(password.starts_with(['!', '*']), "{entry}");
     }
-    assert_eq!(machine.says(["cat", "/etc/subuid"]), "core:100000:1000000");
-    assert_eq!(machine.says(["loginctl", "show-user", "core", "-P", "Linger"]), "yes");
+    assert_eq!(machine.says(["cat", "/etc/subuid"]), format!("{user}:100000:1000000"));
+    assert_eq!(machine.says(["loginctl", "show-user", &user, "-P", "Linger"]), "yes");
     // The link checks it at each dial; the guest must have no other.
     let keys = machine.says(["sh", "-c", "echo /etc/ssh/ssh_host_*"]);
     assert_eq!(keys, "/etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_ed25519_key.pub");
@@ -120,7 +146,8 @@ pub fn keys(machine: &Machine) {
     let entry = machine.home.run(["machine", "ssh-config", machine.name()]).exits(0).stdout();
     let entry = write(&machine.home, "ssh config of features", &entry);
     let name = format!("nsvm-{}", machine.name());
-    for user in ["core", "root"] {
+    let own = user(machine);
+    for user in [own.as_str(), "root"] {
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", &entry, "-l", user, "-o", "BatchMode=yes", "-o", "ConnectTimeout=120"]);
         let output = ssh.args([&name, LIST]).output().unwrap();
@@ -180,9 +207,17 @@ pub fn the_users_own(machine: &Machine) {
     assert_eq!(machine.says(["cat", "/etc/subgid"]), "core:200000:65536");
 }
 
+/// Run once, as the user, with the file as it was.
+pub fn playbook(machine: &Machine) {
+    let called = format!("{} -i localhost, -c local playbook.yaml", user(machine));
+    assert_eq!(machine.says(["cat", "ran"]), called);
+    assert_eq!(machine.says(["cat", "played"]), PLAYBOOK.trim());
+    machine.says(["rm", "ran", "played"]);
+}
+
 /// All of the above, in order.
 pub fn all(machine: &Machine) {
-    let list: [fn(&Machine); 9] = [
+    let list: [fn(&Machine); 10] = [
         accounts,
         keys,
         names_and_time,
@@ -190,6 +225,7 @@ pub fn all(machine: &Machine) {
         proxies,
         authorities,
         the_users_own,
+        playbook,
         sharing::volumes,
         sharing::ports,
     ];

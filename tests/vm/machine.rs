@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::common::{Home, Ran, processes_with};
+use crate::copies;
 use crate::crashes::{kill_9, supervisor};
 use crate::features::{self, By};
 use crate::guest;
@@ -98,13 +99,19 @@ impl Machine {
 
     /// With no proxy in this host's environment.
     pub fn start(&self) {
-        let mut start = self.home.nsvm(["machine", "start", NAME]);
+        self.start_saying(&[]);
+    }
+
+    /// With no proxy in this host's environment, and this on stderr.
+    pub fn start_saying(&self, texts: &[&str]) {
+        let mut start = self.home.nsvm(["machine", "start", "--timeout", copies::PATIENCE, NAME]);
         for name in features::PROXY_VARIABLES {
             start.env_remove(name);
         }
         Ran(start.output().unwrap())
             .exits(0)
-            .prints(&format!("Machine \"{NAME}\" started successfully\n"));
+            .prints(&format!("Machine \"{NAME}\" started successfully\n"))
+            .complains(texts);
     }
 
     pub fn stop(&self) {
@@ -124,7 +131,9 @@ impl Drop for Machine {
             }
         }
         let _ = self.home.nsvm(["machine", "rm", "-f", self.name]).output();
-        let _ = self.home.nsvm(["machine", "rm", "-f", "t2"]).output();
+        for other in ["t2", "t3", copies::COPY] {
+            let _ = self.home.nsvm(["machine", "rm", "-f", other]).output();
+        }
     }
 }
 
@@ -196,7 +205,7 @@ pub fn running(machine: &Machine) {
 }
 
 pub fn stop_and_start(machine: &Machine) {
-    machine.says(["sh", "-c", "echo kept >~/kept; sync"]);
+    machine.says(["sh", "-c", "echo kept >~/kept; sudo rm /usr/local/bin/ansible-playbook; sync"]);
     let before = machine.inspect();
     let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
     // By a supervisor that did not start it, and politely all the same.
@@ -210,7 +219,9 @@ pub fn stop_and_start(machine: &Machine) {
     assert_eq!(processes_with(&uuid), Vec::<u32>::new());
     let set = ["machine", "set", "--cpus", "1", "--memory", "1280", "--disk-size", "14", NAME];
     machine.home.run(set).exits(0);
-    machine.start();
+    let copy = copies::begin(machine);
+    machine.start_saying(&["The disk has 14 GiB now, the file system of the guest's root 13."]);
+    copies::end(machine, copy);
     assert_eq!(machine.says(["cat", "kept"]), "kept");
     guest::has(machine, 1, 1280, 14);
     let before = machine.config();

@@ -13,6 +13,7 @@ mod bounds;
 mod cloud;
 mod commands;
 mod conformance;
+mod copies;
 mod crashes;
 mod features;
 #[cfg(target_arch = "x86_64")]
@@ -66,6 +67,8 @@ fn the_life_of_a_machine() {
     machine.tell("Ignition ran", guest::ignition_ran);
     machine.tell("every feature, by Ignition", features::all);
     machine.tell("copies", sharing::copies);
+    machine.tell("another operating system", copies::operating_system);
+    machine.tell("health", copies::health);
     machine.tell("waiting", machine::waiting);
     machine.tell("no login by password", guest::no_password);
     machine.tell("host key", guest::host_key);

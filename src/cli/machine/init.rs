@@ -59,6 +59,13 @@ pub struct InitArgs {
     /// PEM file with certificates that the guest shall trust (repeatable)
     #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
     guest_ca: Vec<PathBuf>,
+    /// The guest trusts the certificate authorities that this host trusts
+    #[arg(long, conflicts_with = "ignition_path")]
+    import_native_ca: bool,
+    /// Ansible playbook to run in the guest at its first start, where the image
+    /// has Ansible
+    #[arg(long, value_name = "FILE", conflicts_with = "ignition_path")]
+    playbook: Option<PathBuf>,
     /// The user in the guest [default: what the image is made for]
     #[arg(long)]
     username: Option<String>,
@@ -105,6 +112,8 @@ impl InitArgs {
                 time_zone: self.timezone.unwrap_or(default.timezone),
                 swap: self.swap.map_or(swap, MiB),
                 authorities: self.guest_ca.into_iter().map(host::as_typed).collect(),
+                native_authorities: self.import_native_ca,
+                playbook: self.playbook.map(host::as_typed),
             },
             username: self.username.or(default.user),
             rootful: self.rootful.unwrap_or(default.rootful),
