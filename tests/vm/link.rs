@@ -6,6 +6,7 @@ use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::commands::ARTICLE;
+use crate::common::processes_with;
 use crate::crashes::{kill_9, supervisor};
 use crate::machine::{Machine, NAME};
 
@@ -197,4 +198,82 @@ pub fn pid_of_another(machine: &Machine) {
     assert!(bystander.try_wait().unwrap().is_none(), "it was signalled");
     bystander.kill().unwrap();
     bystander.wait().unwrap();
+}
+
+/// What is killed while commands run, and what is left of it.
+pub fn killed(machine: &Machine) {
+    supervisor_under_twenty(machine);
+    client(machine);
+    agent(machine);
+    qemu(machine);
+}
+
+fn supervisor_under_twenty(machine: &Machine) {
+    let script = |code: usize| format!("echo begun >&2; sleep 4; exit {code}");
+    let mut running: Vec<_> =
+        (0..20).map(|code| begin(machine, &["exec", "sh", "-c", &script(code)])).collect();
+    for (_, begun) in &mut running {
+        wait_for_word(begun);
+    }
+    kill_9(supervisor(machine));
+    for (code, (command, _)) in running.into_iter().enumerate() {
+        assert_eq!(end(command).0, Some(i32::try_from(code).unwrap()));
+    }
+    assert_eq!(supervisors(machine).len(), 1, "one for all of them");
+}
+
+fn supervisors(machine: &Machine) -> Vec<u32> {
+    let home = machine.home.path().to_string_lossy().into_owned();
+    let ours = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environment).contains(&home)
+    };
+    processes_with(&format!("supervise\0{NAME}")).into_iter().filter(ours).collect()
+}
+
+/// Its program is hung up on.
+fn client(machine: &Machine) {
+    let script = "echo begun >&2; exec sleep 4711.5";
+    let (mut command, mut begun) = begin(machine, &["exec", "sh", "-c", script]);
+    wait_for_word(&mut begun);
+    command.kill().unwrap();
+    command.wait().unwrap();
+    let sleeping = || machine.run(["exec", "pgrep", "-xf", "sleep 4711.5"]).code();
+    eventually("its program has ended", || sleeping() == 1);
+}
+
+fn agent(machine: &Machine) {
+    let script = "echo begun >&2; exec sleep 4712.5";
+    let (command, mut begun) = begin(machine, &["exec", "sh", "-c", script]);
+    wait_for_word(&mut begun);
+    let kill = "kill -9 $(systemctl show -PMainPID nsvm-agent); sleep 60";
+    let killer = machine.run(["exec", "--user-name", "root", "sh", "-c", kill]).exits(125);
+    killer.complains(&["the agent in machine \"t1\" was restarted"]);
+    assert_eq!(end(command).0, Some(125));
+    machine.run(["exec", "true"]).exits(0);
+    // What it ran is not ended with it.
+    machine.run(["exec", "pkill", "-xf", "sleep 4712.5"]).exits(0);
+}
+
+/// The machine is stopped then, and nothing of the run is left.
+fn qemu(machine: &Machine) {
+    let (command, mut begun) = begin(machine, &["exec", "sh", "-c", "echo begun >&2; sleep 1000"]);
+    wait_for_word(&mut begun);
+    let runtime = machine.control_socket();
+    let runtime = runtime.parent().unwrap();
+    kill_9(u32::try_from(machine.record()["QemuPid"].as_u64().unwrap()).unwrap());
+    let mut told = String::new();
+    begun.read_to_string(&mut told).unwrap();
+    assert_eq!(end(command).0, Some(125), "{told}");
+    assert!(told.contains("the connection to the machine was lost"), "{told}");
+    eventually("it is stopped", || machine.inspect()["State"] == "stopped");
+    machine.run(["exec", "true"]).exits(125).complains(&["machine \"t1\" is not running"]);
+    let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
+    eventually("no process is left", || {
+        processes_with(&uuid).is_empty() && supervisors(machine).is_empty()
+    });
+    let left: Vec<_> =
+        std::fs::read_dir(runtime).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    machine.start();
 }

@@ -94,6 +94,7 @@ fn the_link_of_a_machine() {
     machine.tell("commands outlive supervisor and link", link::commands_outlive);
     machine.tell("many commands", link::many_commands);
     machine.tell("the clock after a pause", link::clock);
+    machine.tell("what may be killed", link::killed);
     machine.tell("a guest that reboots", link::rebooted);
     machine.tell("the pid of another process", link::pid_of_another);
 }
