@@ -16,7 +16,12 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # Found by the setup, because a new machine may have several or none.
 CARGO = . scripts/toolchain.sh && "$$CARGO"
 
-.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install cross windows dist lint setup clean
+# Where shells look for completions.
+BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
+FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
+
+.PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install schemas cross windows dist lint setup clean
 
 build: setup agent
 	$(CARGO) build --release --locked
@@ -77,6 +82,10 @@ DIST ?= $(CURDIR)/dist
 dist: setup
 	sh packaging/dist.sh "$(DIST)"
 
+# The JSON Schemas in machine-config/, after a change of the types behind them.
+schemas: setup
+	NSVM_WRITE_SCHEMAS=1 sh -c '$(CARGO) test --locked --test cli committed_schemas'
+
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
@@ -85,6 +94,13 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/nsvm
 	install -m 0755 $(RELEASE)/nsvm $(DESTDIR)$(PREFIX)/bin/nsvm
 	install -m 0755 $(RELEASE)/nsvm-agent $(DESTDIR)$(PREFIX)/libexec/nsvm/nsvm-agent-$(ARCH)
+	$(RELEASE)/nsvm man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) \
+	    $(DESTDIR)$(FISH_COMPLETIONS) $(DESTDIR)$(PREFIX)/share/nsvm
+	$(RELEASE)/nsvm completion bash >$(DESTDIR)$(BASH_COMPLETIONS)/nsvm
+	$(RELEASE)/nsvm completion zsh >$(DESTDIR)$(ZSH_COMPLETIONS)/_nsvm
+	$(RELEASE)/nsvm completion fish >$(DESTDIR)$(FISH_COMPLETIONS)/nsvm.fish
+	$(RELEASE)/nsvm completion powershell >$(DESTDIR)$(PREFIX)/share/nsvm/nsvm.ps1
 
 clean:
 	rm -rf $(CARGO_TARGET_DIR)

@@ -17,6 +17,8 @@ pub struct Context {
     pub store: Store,
     /// This program, to start supervisors with.
     pub program: PathBuf,
+    /// What supervisors log; none: what `NSVM_LOG` says.
+    pub log: Option<&'static str>,
     /// A QEMU to use instead of the one found.
     pub qemu: Option<PathBuf>,
     /// An agent to install instead of the one shipped with this program.
@@ -29,6 +31,8 @@ pub struct Context {
     pub auto_start: bool,
     /// How supervisors reach their QEMU.
     pub endpoints: Kind,
+    /// The file of podman's connections, where there is no podman command.
+    pub podman_connections: PathBuf,
     /// The proxy variables that guests take over at a start.
     pub proxies: Vec<(String, String)>,
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,14 +17,14 @@ use crate::qemu::facts::{self, Facts, FactsError};
 use crate::qemu::locate::Wanted;
 
 /// All of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Info {
     pub host: HostInfo,
     pub version: VersionInfo,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostInfo {
     pub arch: &'static str,
@@ -53,7 +54,7 @@ pub struct HostInfo {
     pub settings_file: String,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct QemuInfo {
     pub path: String,
@@ -64,7 +65,7 @@ pub struct QemuInfo {
     pub problem: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct VersionInfo {
     pub version: &'static str,

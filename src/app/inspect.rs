@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Context;
 use crate::image::Cache;
@@ -16,7 +16,7 @@ use crate::machine::volume::Volume;
 use crate::store::{History, RunRecord};
 
 /// One machine, as JSON shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct InspectInfo {
     pub config_path: PathField,
@@ -32,20 +32,43 @@ pub struct InspectInfo {
     pub state: &'static str,
     pub user_mode_networking: bool,
     pub rootful: bool,
-    pub accelerator: Value,
+    pub accelerator: AcceleratorInfo,
     pub mounts: Vec<MountInfo>,
     pub ports: Vec<PortInfo>,
     pub agent: AgentInfo,
 }
 
+/// What runs the guest, and why nothing better does.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct AcceleratorInfo {
+    /// `None` while the machine does not run.
+    pub in_use: Option<String>,
+    #[serde(default)]
+    pub rejected: Vec<RejectedInfo>,
+    /// As QEMU's `-cpu`; `None` while the machine does not run.
+    #[serde(default)]
+    pub cpu_model: Option<String>,
+}
+
+/// An accelerator that cannot be had.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct RejectedInfo {
+    pub name: String,
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
 /// podman wraps paths in an object.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct PathField {
     pub path: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ConnectionInfo {
     pub podman_socket: Option<PathField>,
@@ -53,7 +76,7 @@ pub struct ConnectionInfo {
     pub control_socket: PathField,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImageInfo {
     pub ignition_file_path: PathField,
@@ -69,7 +92,7 @@ pub struct ImageInfo {
 
 /// The checks that the image has passed. All fields are always there, for
 /// templates.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct VerifiedInfo {
     /// The file as published.
@@ -82,7 +105,7 @@ pub struct VerifiedInfo {
 }
 
 /// An OpenPGP signature of the published file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct SignatureInfo {
     pub good: bool,
@@ -108,7 +131,7 @@ impl VerifiedInfo {
     }
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ResourceInfo {
     #[serde(rename = "CPUs")]
@@ -121,7 +144,7 @@ pub struct ResourceInfo {
     pub swap: u64,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct SshInfo {
     pub identity_path: String,
@@ -129,7 +152,7 @@ pub struct SshInfo {
     pub remote_username: String,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct AgentInfo {
     pub version: String,
@@ -139,7 +162,7 @@ pub struct AgentInfo {
 }
 
 /// A directory of the host in the guest.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct MountInfo {
     pub source: String,
@@ -151,7 +174,7 @@ pub struct MountInfo {
 }
 
 /// A port of the guest on the host; in this run, when it is running.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct PortInfo {
     #[serde(rename = "HostIP")]
@@ -239,7 +262,7 @@ fn describe(
         state,
         user_mode_networking: true,
         rootful: config.rootful,
-        accelerator: run.map_or_else(no_accelerator, |run| run.accelerator.clone()),
+        accelerator: run.map(accelerator).unwrap_or_default(),
         mounts: config.volumes.iter().map(MountInfo::of).collect(),
         ports: run
             .map_or(&config.ports, |run| &run.ports)
@@ -255,9 +278,9 @@ fn describe(
     }
 }
 
-/// A machine that does not run uses none.
-fn no_accelerator() -> Value {
-    json!({ "InUse": null, "Rejected": [] })
+/// What the run record says; another version's may say something else.
+fn accelerator(run: &RunRecord) -> AcceleratorInfo {
+    serde_json::from_value(run.accelerator.clone()).unwrap_or_default()
 }
 
 /// The port of this run, else of the last one, else the reserved one.
@@ -273,6 +296,7 @@ pub fn time(time: Option<Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_was_verified_has_all_its_keys() {

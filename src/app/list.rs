@@ -1,6 +1,7 @@
 //! What `list` shows.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
@@ -9,7 +10,7 @@ use crate::machine::status::Status;
 use crate::store::StoreError;
 
 /// One machine, with podman's keys; sizes are strings of bytes as podman's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Listed {
     pub name: String,

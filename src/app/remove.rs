@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal, protect};
+use super::{Context, Refusal, connections, protect};
 use crate::fs::create_dir_owner_only;
 use crate::image::Cache;
 use crate::machine::event::Progress;
@@ -56,13 +56,15 @@ pub fn remove(
     progress: &dyn Progress,
 ) -> anyhow::Result<Vec<PathBuf>> {
     plan(context, name, request)?;
+    // Under the lock, so that nobody starts it again in between.
+    let lock = context.store.lock(name)?;
     if request.force && context.store.load(name).is_ok() {
         let now = StopRequest { force: true, timeout: Duration::ZERO };
         stop::stop(context, name, now, progress)?;
     }
-    let lock = context.store.lock(name)?;
     plan(context, name, RemoveRequest::default())?;
     let saved = save(context, name, request)?;
+    connections::forget(context, name, progress);
     context.store.remove_files(name)?;
     drop(lock);
     Ok(saved)

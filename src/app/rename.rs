@@ -7,23 +7,31 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{Context, Refusal};
+use super::{Context, Refusal, connections};
 use crate::fs::create_dir_owner_only;
 use crate::image::Cache;
 use crate::machine::config::MachineConfig;
+use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::store::{StoreError, io_error};
 
 /// Renames the machine; its guest has the new host name from the next start on.
-pub fn rename(context: &Context, old: &MachineName, new: &MachineName) -> anyhow::Result<()> {
+pub fn rename(
+    context: &Context,
+    old: &MachineName,
+    new: &MachineName,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
     let store = &context.store;
     let config = store.load(old)?;
-    let _locks = store.lock_both(old, new)?;
+    let locks = store.lock_both(old, new)?;
     stopped(context, old, "renamed")?;
     if store.exists(new) {
         return Err(StoreError::Exists(new.clone()).into());
     }
+    let connected = connections::made(context, old);
+    connections::forget(context, old, progress);
     let (from, to) = (store.paths(old), store.paths(new));
     // Of an attempt that was killed.
     store.remove_files_except(new, &to.lock())?;
@@ -44,7 +52,10 @@ pub fn rename(context: &Context, old: &MachineName, new: &MachineName) -> anyhow
     // What is left is litter; the logs are worth keeping.
     let _ = fs::create_dir_all(to.state_dir().parent().unwrap_or(Path::new(".")));
     let _ = fs::rename(from.state_dir(), to.state_dir());
-    Ok(store.remove_files(old)?)
+    store.remove_files(old)?;
+    drop(locks);
+    connections::renew(context, new, connected, progress);
+    Ok(())
 }
 
 /// Refuses a machine that is not stopped.

@@ -150,7 +150,9 @@ fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connecti
             Ok((Reply::Failed { message, hint }, _)) => {
                 return Err(Refusal { message, hint }.into());
             }
-            Ok((Reply::Event { .. }, _)) => bail!("the supervisor answered with an event"),
+            Ok((Reply::Event { .. } | Reply::Status(_), _)) => {
+                bail!("the supervisor answered with something else")
+            }
             // It died after it had accepted the connection: a new one is found.
             Err(e) if hung_up(&e) && attempt < ATTEMPTS => {}
             Err(e) => return Err(anyhow!(e).context("asking the supervisor for a session")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal, settle};
+use super::{Context, Refusal, connections, settle};
 use crate::control::client::Client;
 use crate::control::message::{Reply, Request};
 use crate::fs::create_dir_owner_only;
@@ -37,6 +37,8 @@ pub fn start(
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
     let lock = context.store.lock(name)?;
+    // It may have been removed meanwhile.
+    context.store.load(name)?;
     match context.store.status(name) {
         Status::Starting => progress.note("The machine is being started already: joining in"),
         Status::Running => return Err(running(name).into()),
@@ -57,7 +59,10 @@ pub fn start(
         return Ok(());
     }
     follow(context, name, progress, interrupted)?;
-    settle(context, name, progress)
+    settle(context, name, progress)?;
+    // The port may have moved.
+    connections::refresh(context, name, progress);
+    Ok(())
 }
 
 /// What a start does once the guest is up: the rest of its first boot, and of
@@ -119,6 +124,7 @@ pub fn spawn_supervisor(
     if let Some(timeout) = timeout {
         command.arg("--timeout").arg(timeout.as_secs().max(1).to_string());
     }
+    command.envs(context.log.map(|level| ("NSVM_LOG", level)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     crate::host::detach(&mut command);
     let child = command
@@ -167,7 +173,7 @@ fn follow(
         let result = loop {
             match client.reply() {
                 Ok(Reply::Event { inner }) => progress.event(&inner),
-                Ok(Reply::Done) => break Ok(()),
+                Ok(Reply::Done | Reply::Status(_)) => break Ok(()),
                 Ok(Reply::Failed { message, hint } | Reply::Down { message, hint }) => {
                     break Err(Refusal { message, hint }.into());
                 }

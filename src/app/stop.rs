@@ -83,7 +83,7 @@ fn await_end(mut client: Client, progress: &dyn Progress) -> io::Result<Result<(
     loop {
         match client.reply()? {
             Reply::Event { inner } => progress.event(&inner),
-            Reply::Done => return Ok(Ok(())),
+            Reply::Done | Reply::Status(_) => return Ok(Ok(())),
             Reply::Failed { message, hint } | Reply::Down { message, hint } => {
                 return Ok(Err(Refusal { message, hint }));
             }

@@ -4,11 +4,14 @@ use clap::{Args, Subcommand};
 use toml::Value;
 
 use super::environment;
+use super::shared::SharedOptions;
 use crate::settings::layers::Shown;
 
 /// Show what config files and the environment say
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
+    #[command(flatten)]
+    pub(super) shared: SharedOptions,
     #[command(subcommand)]
     verb: Verb,
 }

@@ -4,12 +4,14 @@ use std::env;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
-use directories::ProjectDirs;
+use directories::{BaseDirs, ProjectDirs};
 
 use super::interrupt;
 use super::printer::{Printer, Verbosity};
+use super::shared::LogLevel;
 use crate::app::local::Local;
 use crate::app::start::ensure_started;
 use crate::app::{Context, Place, Refusal};
@@ -19,8 +21,19 @@ use crate::machine::name::MachineName;
 use crate::machine::paths::{Dirs, sockets_fit};
 use crate::machine::proxy;
 use crate::qemu::endpoint::Kind;
+use crate::settings::MachineDefaults;
 use crate::settings::layers::{Layers, Places};
 use crate::store::Store;
+
+/// `--log-level`, which supervisors take over.
+static LOG_LEVEL: OnceLock<LogLevel> = OnceLock::new();
+
+/// What supervisors that this run starts shall log.
+pub fn log_from(level: Option<LogLevel>) {
+    if let Some(level) = level {
+        LOG_LEVEL.get_or_init(|| level);
+    }
+}
 
 /// The surroundings of this run.
 ///
@@ -35,14 +48,21 @@ pub fn context() -> anyhow::Result<Context> {
     Ok(Context {
         store: Store::new(dirs),
         program: own_path()?,
+        log: LOG_LEVEL.get().map(|level| level.name()),
         qemu: path("NSVM_QEMU"),
         agent: path("NSVM_AGENT"),
         image: image_choices().over(settings.image),
-        machine: settings.machine.settle(),
+        machine: at_home(settings.machine.settle()),
         auto_start: settings.run.auto_start.unwrap_or(false),
         endpoints: endpoints(),
+        podman_connections: podman_connections(),
         proxies: proxies(),
     })
+}
+
+/// The machines alone, whatever config files say.
+pub fn store() -> anyhow::Result<Store> {
+    Ok(Store::new(dirs()?))
 }
 
 /// What config files and the environment say.
@@ -134,6 +154,33 @@ fn endpoints() -> Kind {
     } else {
         Kind::Socket
     }
+}
+
+/// `$HOME` in volumes is the user's home.
+fn at_home(defaults: MachineDefaults) -> MachineDefaults {
+    let Some(base) = BaseDirs::new() else { return defaults };
+    let home = base.home_dir().to_string_lossy();
+    let volumes = defaults.volumes.iter().map(|volume| volume.replace("$HOME", &home)).collect();
+    MachineDefaults { volumes, ..defaults }
+}
+
+/// The shell that is in use, as far as it says so.
+pub fn shell() -> Option<String> {
+    text("SHELL")
+}
+
+/// As podman finds it: containers/common, `pkg/config`.
+fn podman_connections() -> PathBuf {
+    if let Some(file) = path("PODMAN_CONNECTIONS_CONF") {
+        return file;
+    }
+    let base = BaseDirs::new();
+    let home = base.as_ref().map_or(Path::new("."), BaseDirs::home_dir);
+    let config = match (cfg!(windows), &base) {
+        (true, Some(base)) => base.config_dir().to_owned(),
+        _ => path("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")),
+    };
+    config.join("containers/podman-connections.json")
 }
 
 /// Guests reach this host's loopback at another address.

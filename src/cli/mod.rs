@@ -2,6 +2,7 @@
 //! environment. Verbs are one file each.
 
 mod ask;
+mod completion;
 mod config;
 pub mod environment;
 pub mod image;
@@ -11,6 +12,7 @@ pub mod namespace;
 pub mod printer;
 pub mod report;
 pub mod run;
+mod shared;
 pub mod supervise;
 pub mod table;
 pub mod template;
@@ -28,6 +30,7 @@ use namespace::verdict::{OURS, Wording};
 use namespace::{
     ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RootFsArgs, RunArgs, UnshareArgs,
 };
+use shared::SharedOptions;
 
 /// Linux namespaces for hosts that have none
 ///
@@ -56,6 +59,8 @@ struct Cli {
     /// Start the machine first if it is stopped [config: run.auto_start]
     #[arg(long, conflicts_with = "local")]
     start: bool,
+    #[command(flatten)]
+    shared: SharedOptions,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -76,21 +81,49 @@ enum Verb {
     #[command(name = "rootfs")]
     RootFs(RootFsArgs),
     Config(config::ConfigArgs),
+    Completion(completion::CompletionArgs),
+    #[command(hide = true)]
+    Man(completion::ManArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
 }
 
 /// Parses, runs, and turns the result into an exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = crate::options::getopt_form(args.into_iter().collect());
-    let parsed = Cli::command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
+    let args: Vec<OsString> = args.into_iter().collect();
+    if completion::answered(&args) {
+        return ExitCode::SUCCESS;
+    }
+    let args = crate::options::getopt_form(args);
+    shared::choose_colors(&args);
+    let parsed = command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
     match parsed {
         Ok(cli) => ExitCode::from(dispatch(cli)),
         Err(e) => ExitCode::from(not_understood(&e, &args)),
     }
 }
 
+/// What can be typed. Verbs that run no program take the shared options behind
+/// them, too.
+fn command() -> clap::Command {
+    ["machine", "image", "config"].into_iter().fold(Cli::command(), |command, verb| {
+        command.mut_subcommand(verb, |verb| {
+            verb.mut_arg("color", |arg| arg.global(true))
+                .mut_arg("log_level", |arg| arg.global(true))
+        })
+    })
+}
+
 fn dispatch(cli: Cli) -> u8 {
+    let behind = match &cli.verb {
+        Verb::Machine(args) => args.shared,
+        Verb::Image(args) => args.shared,
+        Verb::Config(args) => args.shared,
+        _ => SharedOptions::default(),
+    };
+    let shared = behind.over(cli.shared);
+    shared.log();
+    environment::log_from(shared.log_level);
     let target = || target(cli.local, cli.machine, cli.start);
     let result = match cli.verb {
         Verb::Machine(args) => not_local(cli.local, "machine").and_then(|()| machine::run(args)),
@@ -104,6 +137,8 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Run(args) => target().map(|target| run::on_root(&target, &args)),
         Verb::RootFs(args) => target().and_then(|target| namespace::rootfs::run(&target, &args)),
         Verb::Config(args) => not_local(cli.local, "config").and_then(|()| config::run(&args)),
+        Verb::Completion(args) => completion::run(&args),
+        Verb::Man(args) => completion::man(&args),
         Verb::Supervise(args) => supervise::run(&args),
     };
     match result {
@@ -142,7 +177,7 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     while let Some(word) = words.next() {
         match word {
-            "--machine" => drop(words.next()),
+            "--machine" | "--color" | "--log-level" => drop(words.next()),
             "unshare" | "nsenter" | "lsns" => {
                 let text = crate::options::getopt_wording(error, &format!("nsvm {word}"));
                 eprintln!("{word}: {text}");
@@ -162,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -178,7 +213,7 @@ mod tests {
                 check(sub, &format!("{path} {}", sub.get_name()));
             }
         }
-        check(&Cli::command(), "nsvm");
+        check(&command(), "nsvm");
     }
 
     #[test]
@@ -193,7 +228,7 @@ mod tests {
                 check(command.find_subcommand_mut(&name).unwrap());
             }
         }
-        let mut command = Cli::command().term_width(80);
+        let mut command = command().term_width(80);
         command.build();
         check(&mut command);
     }

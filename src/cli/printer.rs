@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::report::note;
-use crate::machine::event::{CheckState, Event, Progress};
+use crate::machine::event::{Event, Progress};
 use crate::machine::units::human_bytes;
 
 /// How much is shown.
@@ -93,13 +93,10 @@ impl Progress for Printer {
             Event::Step { text } | Event::Note { text } => self.line(text),
             Event::Warning { text } => self.line(&format!("Warning: {text}")),
             Event::Check { index, of, name, state } => {
-                let word = match state {
-                    CheckState::Waiting => "waiting",
-                    CheckState::Passed => "ok",
-                    CheckState::Failed => "failed",
-                };
-                self.line(&format!("[{index}/{of}] {name}: {word}"));
+                self.line(&format!("[{index}/{of}] {name}: {}", state.word()));
             }
+            // The verbs say in their own words what was reached.
+            Event::State { .. } => {}
         }
     }
 }

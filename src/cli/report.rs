@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use anstream::eprintln as coloured;
-
 use super::template::Failure;
 use crate::app::Refusal;
 use crate::image::ImageError;
@@ -16,9 +14,9 @@ pub fn error(error: &anyhow::Error) {
     if is_broken_pipe(error) {
         return;
     }
-    note(&format!("Error: {}", chain(error)));
+    marked(ERROR, "Error:", &chain(error));
     if let Some(hint) = hint(error) {
-        note(&format!("Hint: {}", sentence(&hint)));
+        marked(HINT, "Hint:", &sentence(&hint));
     }
 }
 
@@ -35,7 +33,19 @@ fn chain(error: &anyhow::Error) -> String {
 pub fn usage(error: &clap::Error) {
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    coloured!("Error: {}", text.trim_end());
+    marked(ERROR, "Error:", text.trim_end());
+}
+
+/// Bold red, and bold (ECMA-48 SGR).
+const ERROR: &str = "\x1b[1;31m";
+const HINT: &str = "\x1b[1m";
+
+/// A line with a coloured mark; the text, which may quote others, is only text.
+fn marked(style: &str, mark: &str, text: &str) {
+    let stderr = io::stderr();
+    let coloured = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    let (on, off) = if coloured { (style, "\x1b[0m") } else { ("", "") };
+    let _ = writeln!(anstream::stderr(), "{on}{mark}{off} {text}");
 }
 
 /// A line on stderr; a closed stderr is nobody's problem.

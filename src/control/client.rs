@@ -18,6 +18,7 @@ impl Client {
     /// Connects and asks. `NotFound` and `ConnectionRefused` mean that no
     /// supervisor is there.
     pub fn ask(socket: &Path, request: &Request) -> io::Result<Self> {
+        tracing::debug!(?request, socket = %socket.display(), "asking the supervisor");
         let mut stream = Stream::connect(endpoint(socket)?)?;
         stream.write_all(&line(request))?;
         Ok(Self { stream })

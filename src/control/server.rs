@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use interprocess::local_socket::ListenerOptions;
 use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::endpoint;
 use super::message::{MAX_LINE, Reply, Request, line};
@@ -74,7 +74,7 @@ pub async fn read_request(stream: &mut Stream) -> io::Result<Request> {
     serde_json::from_slice(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-pub async fn write_reply(stream: &mut Stream, reply: &Reply) -> io::Result<()> {
+pub async fn write_reply(stream: &mut (impl AsyncWrite + Unpin), reply: &Reply) -> io::Result<()> {
     stream.write_all(&line(reply)).await?;
     stream.flush().await
 }

@@ -1,5 +1,6 @@
 //! The machine config: what the user wants, durable.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ use super::volume::Volume;
 pub const VERSION: u32 = 1;
 
 /// A machine as its owner wants it, stored as JSON.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct MachineConfig {
     pub version: u32,
@@ -43,7 +44,7 @@ pub struct MachineConfig {
 }
 
 /// The base image a machine was made from, fixed at init.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImagePin {
     /// What `--image` said, in full: `debian-local`, `fedora-coreos:stable`, a path, a URL.
@@ -65,7 +66,7 @@ pub struct ImagePin {
 }
 
 /// How the bytes of a base image are laid out, as QEMU names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DiskFormat {
     Qcow2,
@@ -83,7 +84,9 @@ impl DiskFormat {
 }
 
 /// CPU architecture, spelled as the kernel and Fedora do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Arch {
     #[serde(rename = "x86_64")]
     X86_64,
@@ -118,7 +121,7 @@ impl std::str::FromStr for Arch {
 }
 
 /// What the guest gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
     #[serde(rename = "CPUs")]
     pub cpus: u32,
@@ -133,7 +136,7 @@ pub struct Resources {
 
 /// How the guest shall differ from what its first boot made of it: told to it
 /// at each start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Changes {
     /// The machine has another name than it was made with.
@@ -145,7 +148,7 @@ pub struct Changes {
 }
 
 /// What a copied guest must be told to be somebody else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Copied {
     /// 32 hex digits (machine-id(5)).
@@ -166,7 +169,7 @@ impl Changes {
 pub const GUEST_MAC: &str = "52:54:00:12:34:56";
 
 /// How the guest is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct SshConfig {
     pub username: String,
@@ -179,7 +182,7 @@ pub struct SshConfig {
 }
 
 /// Who provisions the guest at its first boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provisioning {
     /// Ignition, rendered by nsvm.

@@ -1,10 +1,11 @@
 //! Progress as events: the screen, the log and the tests are receivers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Something a person who waits would like to know. Events cross the control
 /// endpoint as JSON, so variants are only ever added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
@@ -19,15 +20,48 @@ pub enum Event {
     Note { text: String },
     /// A problem that did not stop the work.
     Warning { text: String },
+    /// The run has got there.
+    State { state: RunState },
+}
+
+/// Where a run has got to, for those who follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+}
+
+impl RunState {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// The state of one readiness check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
     Waiting,
     Passed,
     Failed,
+}
+
+impl CheckState {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Passed => "ok",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Receives events; shared between threads, so it takes `&self`.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The machine meant when none is named.
@@ -16,8 +17,11 @@ pub const MAX_LEN: usize = 30;
 const RESERVED: [&str; 6] = ["qemu", "wsl", "applehv", "hyperv", "libkrun", "local"];
 
 /// A valid machine name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most [`MAX_LEN`] bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", "maxLength" = 30))]
 pub struct MachineName(String);
 
 /// Why a text is no machine name.
@@ -59,6 +63,15 @@ impl FromStr for MachineName {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Which of the names was most likely meant by one that is none of them.
+pub fn nearest(meant: &MachineName, names: Vec<MachineName>) -> Option<MachineName> {
+    /// As clap has it for verbs and options.
+    const ALIKE: f64 = 0.7;
+    let likeness = |name: &MachineName| strsim::jaro(&meant.0, &name.0);
+    let alike = names.into_iter().filter(|name| likeness(name) > ALIKE);
+    alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 impl TryFrom<String> for MachineName {
@@ -103,6 +116,16 @@ mod tests {
             let refused = bad.parse::<MachineName>();
             assert_eq!(refused, Err(NameError::Characters(bad.to_owned())));
         }
+    }
+
+    #[test]
+    fn a_slip_of_the_fingers_is_understood() {
+        let name = |text: &str| text.parse::<MachineName>().unwrap();
+        let there = || vec![name("work"), name("play"), name("nsvm-machine-default")];
+        assert_eq!(nearest(&name("wrok"), there()), Some(name("work")));
+        assert_eq!(nearest(&name("nsvm-machine-defaut"), there()), Some(MachineName::default()));
+        assert_eq!(nearest(&name("zzz"), there()), None);
+        assert_eq!(nearest(&name("a"), vec![]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! <config>/nsvm.toml             the user's settings
 //! <config>/machine/NAME.json     machine config (intent)
 //! <config>/machine/NAME.ign      Ignition config handed to the guest
-//! <data>/NAME/                   overlay, seed, keys, history
+//! <data>/NAME/                   overlay, seed, keys, history, connections
 //! <state>/NAME/                  serial console and supervisor log
 //! <state>/locks/                 kernel-held locks
 //! <runtime>/NAME/                runtime record and sockets of this run
@@ -148,6 +148,16 @@ impl MachinePaths {
     /// What Ansible shall do in the guest at its first start.
     pub fn playbook(&self) -> PathBuf {
         self.data_dir().join("playbook.yaml")
+    }
+
+    /// The machine's entry for ssh_config(5), once somebody asked for it.
+    pub fn ssh_config(&self) -> PathBuf {
+        self.data_dir().join("ssh.config")
+    }
+
+    /// Which connections of other programs lead into the machine.
+    pub fn connections(&self) -> PathBuf {
+        self.data_dir().join("connections.json")
     }
 
     /// Dates and the last port; losing it costs only those.

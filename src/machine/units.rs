@@ -1,14 +1,19 @@
 //! Sizes as people type them: whole MiB of memory, whole GiB of disk.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Memory in MiB (2^20 bytes).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct MiB(pub u64);
 
 /// Disk space in GiB (2^30 bytes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct GiB(pub u64);
 

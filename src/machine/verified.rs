@@ -1,9 +1,10 @@
 //! Which checks a base image has passed on its way into the cache.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What was proven of an image when it was taken in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Verified {
     /// The published file had the digest that was asked for or published.
@@ -16,7 +17,7 @@ pub struct Verified {
 }
 
 /// What an OpenPGP signature said of the published file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "Result", rename_all_fields = "PascalCase")]
 pub enum Signature {
     /// The holder of this certificate has signed it.

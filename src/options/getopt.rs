@@ -66,7 +66,7 @@ pub fn verb(args: &[OsString]) -> Option<usize> {
     let mut at = 1;
     loop {
         match args.get(at)?.to_str()? {
-            "--machine" => at += 2,
+            "--machine" | "--color" | "--log-level" => at += 2,
             word if word.starts_with('-') => at += 1,
             _ => return Some(at),
         }

@@ -21,7 +21,7 @@ use super::{Settings, SettingsError};
 use crate::image::Catalog;
 
 /// Keys that a variable can give: the scalars and lists of words.
-const VARIABLES: [(&str, &str); 15] = [
+const VARIABLES: [(&str, &str); 16] = [
     ("machine", "cpus"),
     ("machine", "memory"),
     ("machine", "disk_size"),
@@ -30,6 +30,7 @@ const VARIABLES: [(&str, &str); 15] = [
     ("machine", "user"),
     ("machine", "rootful"),
     ("machine", "timezone"),
+    ("machine", "volumes"),
     ("image", "default"),
     ("image", "pull"),
     ("image", "signature"),
@@ -260,6 +261,7 @@ mod tests {
             Some(match name {
                 "NSVM_IMAGE_PULL" => "never".to_owned(),
                 "NSVM_IMAGE_SIGNATURE" => "off".to_owned(),
+                "NSVM_MACHINE_VOLUMES" => "[\"/a:/b\"]".to_owned(),
                 "NSVM_IMAGE_MIRRORS" => "[\"https://m.example/\"]".to_owned(),
                 "NSVM_MACHINE_ROOTFUL" | "NSVM_RUN_AUTO_START" => "true".to_owned(),
                 _ => "12".to_owned(),

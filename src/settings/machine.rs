@@ -29,6 +29,8 @@ pub struct MachineChoices {
     pub rootful: Option<bool>,
     /// As `--timezone`.
     pub timezone: Option<String>,
+    /// As `--volume`; `$HOME` is the user's home. Flags take their place.
+    pub volumes: Option<Vec<String>>,
 }
 
 /// All layers together, what nobody chose filled in.
@@ -42,6 +44,7 @@ pub struct MachineDefaults {
     pub user: Option<String>,
     pub rootful: bool,
     pub timezone: String,
+    pub volumes: Vec<String>,
 }
 
 impl MachineChoices {
@@ -57,6 +60,7 @@ impl MachineChoices {
             user: self.user.or(lower.user),
             rootful: self.rootful.or(lower.rootful),
             timezone: self.timezone.or(lower.timezone),
+            volumes: self.volumes.or(lower.volumes),
         }
     }
 
@@ -71,6 +75,7 @@ impl MachineChoices {
             user: self.user,
             rootful: self.rootful.unwrap_or(false),
             timezone: self.timezone.unwrap_or_else(|| TIME_ZONE.to_owned()),
+            volumes: self.volumes.unwrap_or_default(),
         }
     }
 
@@ -86,6 +91,7 @@ impl MachineChoices {
             user: settled.user,
             rootful: Some(settled.rootful),
             timezone: Some(settled.timezone),
+            volumes: Some(settled.volumes),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! disk_size = 40                  # GiB
 //! image = "debian:13"
 //! user = "core"
+//! volumes = ["$HOME:$HOME:ro"]
 //!
 //! [run]
 //! auto_start = true               # commands start a machine that is stopped

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::fs::{Access, Lock, is_locked, write_atomic};
 use crate::machine::config::{MachineConfig, VERSION};
-use crate::machine::name::MachineName;
+use crate::machine::name::{MachineName, nearest};
 use crate::machine::paths::{Dirs, MachinePaths};
 use crate::machine::status::Status;
 
@@ -25,8 +25,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(20);
 /// Why a machine cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("{0}: VM does not exist")]
-    Missing(MachineName),
+    #[error("{name}: VM does not exist")]
+    Missing {
+        name: MachineName,
+        /// What may have been meant.
+        nearest: Option<MachineName>,
+    },
     #[error("machine \"{0}\" already exists")]
     Exists(MachineName),
     #[error("the machine file \"{path}\" cannot be read: {reason}")]
@@ -44,10 +48,10 @@ pub enum StoreError {
 impl StoreError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Missing(name) if *name == MachineName::default() => {
-                "Create it with `nsvm machine init --now`".into()
+            Self::Missing { nearest: Some(nearest), name } => {
+                format!("Did you mean \"{nearest}\"? Otherwise {}", creation(name))
             }
-            Self::Missing(name) => format!("Create it with `nsvm machine init --now {name}`"),
+            Self::Missing { name, .. } => format!("C{}", &creation(name)[1..]),
             Self::Exists(name) => {
                 format!("Choose another name, or delete it with `nsvm machine rm {name}`")
             }
@@ -59,6 +63,11 @@ impl StoreError {
             Self::Io { source, path, .. } => return io_hint(source, path),
         })
     }
+}
+
+fn creation(name: &MachineName) -> String {
+    let named = if *name == MachineName::default() { String::new() } else { format!(" {name}") };
+    format!("create it with `nsvm machine init --now{named}`")
 }
 
 /// The way out of the common failures of a file system.
@@ -105,7 +114,8 @@ impl Store {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(StoreError::Missing(name.clone()));
+                let nearest = nearest(name, self.names().unwrap_or_default());
+                return Err(StoreError::Missing { name: name.clone(), nearest });
             }
             Err(e) => return Err(io_error("reading", &path)(e)),
         };
@@ -120,28 +130,46 @@ impl Store {
     /// Every machine, and what could not be read: one bad file never hides
     /// the others.
     pub fn list(&self) -> Result<(Vec<MachineConfig>, Vec<StoreError>), StoreError> {
+        let (names, mut bad) = self.files()?;
+        let mut good = Vec::new();
+        for name in names {
+            match self.load(&name) {
+                Ok(config) => good.push(config),
+                // Removed just now.
+                Err(StoreError::Missing { .. }) => {}
+                Err(e) => bad.push(e),
+            }
+        }
+        Ok((good, bad))
+    }
+
+    /// Every name that a file of machines has, readable or not, in order.
+    pub fn names(&self) -> Result<Vec<MachineName>, StoreError> {
+        let (names, _) = self.files()?;
+        Ok(names)
+    }
+
+    /// The names of the files of machines, and what has a name that is none.
+    fn files(&self) -> Result<(Vec<MachineName>, Vec<StoreError>), StoreError> {
         let dir = self.dirs.machines();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((vec![], vec![])),
             Err(e) => return Err(io_error("reading the directory", &dir)(e)),
         };
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let (mut names, mut bad) = (Vec::new(), Vec::new());
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
             if path.extension().is_none_or(|suffix| suffix != "json") {
                 continue;
             }
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
             match stem.parse::<MachineName>() {
-                Ok(name) => match self.load(&name) {
-                    Ok(config) => good.push(config),
-                    Err(e) => bad.push(e),
-                },
+                Ok(name) => names.push(name),
                 Err(e) => bad.push(StoreError::Unreadable { path, reason: e.to_string() }),
             }
         }
-        good.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((good, bad))
+        names.sort();
+        Ok((names, bad))
     }
 
     /// Writes a config that is new or changed; the caller holds the lock.

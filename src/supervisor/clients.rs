@@ -4,6 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
+use tokio::io::AsyncReadExt;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::task::TaskTracker;
@@ -13,8 +15,11 @@ use super::driver::Happening;
 use super::feed::Feed;
 use super::lifecycle::Input;
 use super::link_keeper::{LinkWatch, down};
-use crate::control::message::{Reply, Request};
+use super::news::News;
+use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
 use crate::control::server::{Server, read_request, write_reply};
+use crate::machine::event::{Event, RunState};
+use crate::machine::name::MachineName;
 
 /// A command that finds the link down waits this long for it to come back.
 const LINK_PATIENCE: Duration = Duration::from_secs(15);
@@ -28,9 +33,11 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 /// What the tasks of clients share.
 #[derive(Clone)]
 pub struct Desk {
+    pub machine: MachineName,
     pub happenings: mpsc::UnboundedSender<Happening>,
     pub start: Arc<Feed>,
     pub stop: Arc<Feed>,
+    pub news: News,
     pub link: LinkWatch,
     /// Whether anybody has asked for anything yet.
     pub met: Arc<watch::Sender<bool>>,
@@ -57,7 +64,11 @@ pub async fn serve(server: Server, desk: Desk) {
 async fn answer(mut stream: Stream, desk: Desk) {
     let request = match read_request(&mut stream).await {
         Ok(request) => request,
-        Err(e) => return tracing::warn!("a client's request cannot be read: {e}"),
+        Err(e) => {
+            tracing::warn!("a client's request cannot be read: {e}");
+            let _ = write_reply(&mut stream, &not_understood(&e)).await;
+            return;
+        }
     };
     desk.met.send_replace(true);
     let result = match request {
@@ -75,9 +86,56 @@ async fn answer(mut stream: Stream, desk: Desk) {
             forward(&mut stream, watch).await
         }
         Request::Session => session(stream, desk.link).await,
+        Request::Status => write_reply(&mut stream, &status(&desk)).await,
+        Request::Events => events(stream, &desk.news).await,
     };
     if let Err(e) = result {
         tracing::debug!("a client went away: {e}");
+    }
+}
+
+fn not_understood(error: &std::io::Error) -> Reply {
+    let hint = format!("Requests are lines of JSON, protocol {PROTOCOL}: see docs/api.md");
+    Reply::failed(format!("this request is not understood: {error}"), Some(hint))
+}
+
+fn status(desk: &Desk) -> Reply {
+    let (state, _) = desk.news.follow();
+    Reply::Status(RunStatus {
+        protocol: PROTOCOL,
+        nsvm: env!("CARGO_PKG_VERSION").to_owned(),
+        machine: desk.machine.to_string(),
+        state,
+        supervisor_pid: std::process::id(),
+    })
+}
+
+/// Everything that happens, until the run has ended or the client is gone.
+async fn events(stream: Stream, news: &News) -> std::io::Result<()> {
+    let (state, mut inbox) = news.follow();
+    let (mut receiver, mut sender) = (&stream, &stream);
+    write_reply(&mut sender, &Reply::event(Event::State { state })).await?;
+    loop {
+        let event = tokio::select! {
+            event = inbox.recv() => event,
+            // It has nothing more to say, so this is its end.
+            _ = receiver.read_u8() => return Ok(()),
+        };
+        match event {
+            Ok(event) => {
+                let ended = event == Event::State { state: RunState::Stopped };
+                write_reply(&mut sender, &Reply::event(event)).await?;
+                if ended {
+                    return Ok(());
+                }
+            }
+            Err(RecvError::Lagged(missed)) => {
+                let text = format!("{missed} events were missed");
+                let warning = Reply::event(Event::Warning { text });
+                write_reply(&mut sender, &warning).await?;
+            }
+            Err(RecvError::Closed) => return Ok(()),
+        }
     }
 }
 

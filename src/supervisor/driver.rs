@@ -14,9 +14,11 @@ use tokio_util::task::TaskTracker;
 use super::bring_up::{self, BringUp};
 use super::clients::{self, Desk};
 use super::clock::{Reading, SharedPulse};
+use super::feed::Feed;
 use super::launch::Launched;
 use super::lifecycle::{Action, Ending, Input, State, step};
 use super::link_keeper::{self, LinkSlot, LinkState};
+use super::news::News;
 use super::vm::{Fate, Vm};
 use crate::app::{Context, stop};
 use crate::control::message::Reply;
@@ -24,7 +26,7 @@ use crate::control::server::Server;
 use crate::fs::{Lock, is_locked};
 use crate::link::Link;
 use crate::machine::config::MachineConfig;
-use crate::machine::event::Progress;
+use crate::machine::event::{Progress, RunState};
 use crate::machine::name::MachineName;
 use crate::qemu::qmp::{Qmp, QmpEvent};
 use crate::store::{AgentRecord, Phase, RunRecord};
@@ -81,10 +83,13 @@ pub async fn run(
     let adopting = is_locked(&context.store.paths(name).vm_lock())?;
     let (happenings, mut inbox) = mpsc::unbounded_channel();
     let (slot, link) = link_keeper::slot();
+    let news = News::default();
     let desk = Desk {
+        machine: name.clone(),
         happenings: happenings.clone(),
-        start: Arc::default(),
-        stop: Arc::default(),
+        start: Arc::new(Feed::telling(news.clone())),
+        stop: Arc::new(Feed::telling(news.clone())),
+        news,
         link,
         met: Arc::new(watch::Sender::new(false)),
         sessions: TaskTracker::new(),
@@ -327,6 +332,7 @@ impl Driver {
                 self.run.phase = Phase::Stopping;
                 self.record();
                 self.slot.stopping();
+                self.desk.news.reached(RunState::Stopping);
             }
             Action::Note(text) => (&*self.desk.stop as &dyn Progress).warn(text),
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
@@ -341,6 +347,7 @@ impl Driver {
         }
         self.run.phase = Phase::Running;
         self.record();
+        self.desk.news.reached(RunState::Running);
         self.touch_history();
         self.desk.start.end(Reply::Done);
     }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::news::News;
 use crate::control::message::Reply;
 use crate::machine::event::{Event, Progress};
 
@@ -12,6 +13,7 @@ use crate::machine::event::{Event, Progress};
 #[derive(Default)]
 pub struct Feed {
     inner: Mutex<Inner>,
+    news: News,
 }
 
 #[derive(Default)]
@@ -22,6 +24,11 @@ struct Inner {
 }
 
 impl Feed {
+    /// One whose events are news, too.
+    pub fn telling(news: News) -> Self {
+        Self { news, ..Self::default() }
+    }
+
     /// A watcher that joins late still sees everything.
     pub fn watch(&self) -> mpsc::UnboundedReceiver<Reply> {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -63,6 +70,7 @@ impl Progress for Feed {
         let mut inner = self.lock();
         if !inner.ended {
             inner.push(Reply::event(event.clone()));
+            self.news.tell(event.clone());
         }
     }
 }

@@ -18,6 +18,7 @@ mod feed;
 mod launch;
 pub mod lifecycle;
 mod link_keeper;
+mod news;
 mod readiness;
 mod vm;
 

@@ -114,6 +114,18 @@ fn a_home_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn init_with_now_starts_what_it_has_made() {
+    let home = Home::new();
+    let mut command = home.nsvm(init(&["--image", "/dev/null", "--now", "m1"]));
+    // A QEMU that is none: the start fails at once, and the machine stays.
+    Ran(command.env("NSVM_QEMU", "/dev/null").output().unwrap())
+        .exits(125)
+        .prints("Machine init complete\n")
+        .complains(&["Error: ", "/dev/null"]);
+    home.run(["machine", "list", "-q"]).exits(0).prints("m1\n");
+}
+
+#[test]
 fn a_disk_that_does_not_boot_fails_within_its_timeout_with_the_console() {
     let home = Home::new();
     home.run(init(&["--memory", "256", "--cpus", "1", "--image", "/dev/null", "m1"])).exits(0);

@@ -4,6 +4,7 @@
 mod common;
 
 mod changes;
+mod connections;
 mod failures;
 mod formats;
 mod health;
@@ -11,14 +12,22 @@ mod images;
 mod keeping;
 #[cfg(target_os = "linux")]
 mod local;
+mod older;
 mod provisioning;
 #[cfg(target_os = "linux")]
 mod rootfs;
+mod schemas;
 mod settings;
 #[cfg(unix)]
 mod sharing;
+#[cfg(target_os = "linux")]
+mod somebody;
+mod table;
+#[cfg(target_os = "linux")]
+mod two_terminals;
 #[cfg(unix)]
 mod unix;
+mod usage;
 
 use common::Home;
 

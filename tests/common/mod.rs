@@ -60,7 +60,11 @@ impl Home {
     /// A command that is not waited for: the builder of std.
     pub fn spawnable<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> std::process::Command {
         let mut command = std::process::Command::new(program());
-        command.env("NSVM_HOME", self.path()).args(args);
+        command.env("NSVM_HOME", self.path()).env("NSVM_SYSTEM_CONFIG", self.path().join("etc"));
+        if !self.shares_images {
+            command.env_remove("NSVM_IMAGE_CACHE");
+        }
+        command.args(args);
         command
     }
 

@@ -1,5 +1,6 @@
 //! What `image inspect` shows.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Images;
@@ -12,7 +13,7 @@ use crate::machine::config::Arch;
 use crate::machine::verified::Verified;
 
 /// Everything about one base image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImageInspect {
     #[serde(rename = "SHA256")]
@@ -31,7 +32,7 @@ pub struct ImageInspect {
 }
 
 /// One way by which the image came.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct SourceInfo {
     pub name: String,

@@ -1,6 +1,7 @@
 //! What `image list` shows.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Images;
@@ -12,7 +13,7 @@ use crate::machine::config::Arch;
 use crate::store::StoreError;
 
 /// One base image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListedImage {
     /// Empty when the cache does not know any more.

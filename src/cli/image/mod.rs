@@ -12,9 +12,12 @@ mod verify;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::shared::SharedOptions;
 /// Manage the cache of base images
 #[derive(Debug, Args)]
 pub struct ImageArgs {
+    #[command(flatten)]
+    pub(super) shared: SharedOptions,
     #[command(subcommand)]
     verb: Verb,
 }

@@ -18,6 +18,9 @@ pub struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
+    /// Answer yes to the question
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub fn run(args: &PruneArgs) -> anyhow::Result<u8> {
@@ -30,7 +33,7 @@ pub fn run(args: &PruneArgs) -> anyhow::Result<u8> {
         report::note("There is nothing to remove");
         return Ok(0);
     }
-    if !args.force {
+    if !args.force && !args.yes {
         show(&plan);
         if !ask::confirmed()? {
             return Ok(0);

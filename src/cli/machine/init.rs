@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::app::Context;
+use crate::app::connections::{AsDefault, Program, connect};
 use crate::app::init::{InitRequest, init};
 use crate::app::provisioning::{Choice, ProvisionRequest};
 use crate::app::sharing::Sharing;
@@ -84,6 +85,10 @@ pub struct InitArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     rootful: Option<bool>,
+    /// Let podman on this host work in the machine, and by default
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    update_connection: Option<bool>,
     /// Start the machine when it is made
     #[arg(long)]
     now: bool,
@@ -97,7 +102,11 @@ impl InitArgs {
     fn resolve(self, context: &Context) -> InitRequest {
         let default = context.machine.clone();
         // A guest with its own Ignition file takes nothing of ours.
-        let swap = if self.ignition_path.is_some() { MiB(0) } else { default.swap };
+        let (swap, volumes) = match self.ignition_path {
+            Some(_) => (MiB(0), Vec::new()),
+            None => (default.swap, default.volumes),
+        };
+        let volumes = if self.volume.is_empty() { volumes } else { self.volume };
         InitRequest {
             name: self.which.name.unwrap_or_default(),
             cpus: self.cpus.unwrap_or(default.cpus),
@@ -117,7 +126,7 @@ impl InitArgs {
             },
             username: self.username.or(default.user),
             rootful: self.rootful.unwrap_or(default.rootful),
-            sharing: Sharing { volumes: self.volume, ports: self.publish },
+            sharing: Sharing { volumes, ports: self.publish },
         }
     }
 }
@@ -127,10 +136,13 @@ pub fn run(args: InitArgs) -> anyhow::Result<u8> {
     let interrupted = interrupt::flag();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
-    let now = args.now;
+    let (now, connects) = (args.now, args.update_connection == Some(true));
     let request = args.resolve(&context);
     let config = init(&context, &request, &printer, &interrupted)?;
     let name = &config.name;
+    if connects {
+        connect(&context, name, Program::Podman, AsDefault::Yes, &printer)?;
+    }
     if !now {
         println!("Machine init complete");
         (&printer as &dyn Progress)

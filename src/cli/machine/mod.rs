@@ -1,9 +1,12 @@
 //! `nsvm machine ...`: one file a verb.
 
 mod clone;
+mod connect;
 mod cp;
 mod default;
 mod doctor;
+mod env;
+mod events;
 mod export;
 mod import;
 mod info;
@@ -27,11 +30,14 @@ mod wait;
 use clap::{Args, Subcommand};
 
 use crate::app::Context;
+use crate::cli::shared::SharedOptions;
 use crate::machine::name::MachineName;
 
 /// Manage the virtual machines
 #[derive(Debug, Args)]
 pub struct MachineArgs {
+    #[command(flatten)]
+    pub(super) shared: SharedOptions,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -60,8 +66,12 @@ enum Verb {
     Os(os::OsArgs),
     Doctor(doctor::DoctorArgs),
     Logs(logs::LogsArgs),
+    Events(events::EventsArgs),
     Ssh(ssh::SshArgs),
     SshConfig(ssh_config::SshConfigArgs),
+    Connect(connect::ConnectArgs),
+    Disconnect(connect::DisconnectArgs),
+    Env(env::EnvArgs),
     Reset(reset::ResetArgs),
 }
 
@@ -88,8 +98,12 @@ pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
         Verb::Os(args) => os::run(args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Logs(args) => logs::run(&args),
+        Verb::Events(args) => events::run(&args),
         Verb::Ssh(args) => ssh::run(&args),
         Verb::SshConfig(args) => ssh_config::run(&args),
+        Verb::Connect(args) => connect::run(&args),
+        Verb::Disconnect(args) => connect::undo(&args),
+        Verb::Env(args) => env::run(&args),
         Verb::Reset(args) => reset::run(&args),
     }
 }

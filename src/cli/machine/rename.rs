@@ -2,6 +2,7 @@
 
 use crate::app::rename::rename;
 use crate::cli::environment;
+use crate::cli::printer::{Printer, Verbosity};
 use crate::machine::name::MachineName;
 
 /// Give a stopped machine another name
@@ -19,6 +20,7 @@ pub struct RenameArgs {
 }
 
 pub fn run(args: &RenameArgs) -> anyhow::Result<u8> {
-    rename(&environment::context()?, &args.name, &args.new)?;
+    let printer = Printer::new(Verbosity::Normal);
+    rename(&environment::context()?, &args.name, &args.new, &printer)?;
     Ok(0)
 }

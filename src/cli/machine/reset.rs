@@ -14,12 +14,15 @@ pub struct ResetArgs {
     /// Do not ask, and end running machines
     #[arg(short, long)]
     force: bool,
+    /// Answer yes to the question
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub fn run(args: &ResetArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let plan = plan(&context)?;
-    if !args.force {
+    if !args.force && !args.yes {
         report::note("The following machines and directories will be deleted:\n");
         for name in &plan.machines {
             report::note(name.as_str());

@@ -21,6 +21,9 @@ pub struct RmArgs {
     /// Keep its disk, and say where; it goes on needing its base image
     #[arg(long)]
     save_image: bool,
+    /// Answer yes to the question
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
@@ -32,7 +35,7 @@ pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
         save_image: args.save_image,
     };
     let files = plan(&context, name, request)?;
-    if !args.force {
+    if !args.force && !args.yes {
         report::note("The following files will be deleted:\n");
         for file in files {
             report::note(&file.display().to_string());

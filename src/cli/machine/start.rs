@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::app::connections::{AsDefault, Program, connect};
 use crate::app::inspect::{InspectInfo, PortInfo, inspect};
 use crate::app::start::{StartRequest, start};
 use crate::cli::printer::{Printer, Verbosity};
@@ -24,6 +25,10 @@ pub struct StartArgs {
     /// Do not say what the machine shares and how to use it
     #[arg(long)]
     no_info: bool,
+    /// Let podman on this host work in the machine, and by default
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    update_connection: Option<bool>,
     /// Print only the result
     #[arg(short, long)]
     quiet: bool,
@@ -39,6 +44,9 @@ pub fn run(args: &StartArgs) -> anyhow::Result<u8> {
     let timeout = args.timeout.map(Duration::from_secs);
     let request = StartRequest { timeout, in_background: args.no_wait };
     start(&context, name, request, &printer, &interrupted)?;
+    if args.update_connection == Some(true) {
+        connect(&context, name, Program::Podman, AsDefault::Yes, &printer)?;
+    }
     if args.no_wait {
         println!("Machine \"{name}\" is starting");
         return Ok(0);

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Base, Cache, Lock};
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A machine's disk upon a base image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[derive(JsonSchema)]
 pub struct User {
     pub machine: String,
     /// Absolute.

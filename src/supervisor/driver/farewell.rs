@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Driver;
 use crate::control::message::Reply;
+use crate::machine::event::RunState;
 use crate::supervisor::launch::restore_disk;
 use crate::supervisor::lifecycle::{Ending, Failure};
 use crate::supervisor::link_keeper::LinkState;
@@ -69,6 +70,7 @@ impl Driver {
         };
         self.desk.start.end(start);
         self.desk.stop.end(stop);
+        self.desk.news.reached(RunState::Stopped);
         self.desk.sessions.close();
         let _ = tokio::time::timeout(FAREWELL, self.desk.sessions.wait()).await;
     }

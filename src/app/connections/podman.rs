@@ -1,0 +1,204 @@
+//! podman's connections: two a machine, as `podman machine` makes them, NAME for
+//! the user's containers and NAME-root for root's. By the podman command where
+//! there is one; else in its file, `podman-connections.json`
+//! (podman-system-connection-add(1)).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value, json};
+
+use super::{AsDefault, Program, Route, output, taken};
+use crate::app::Refusal;
+use crate::fs::{Access, Lock, write_atomic};
+
+/// Nobody holds the file's lock for longer than it takes to write it.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// One of a machine's two.
+struct Wanted {
+    name: String,
+    uri: String,
+}
+
+fn wanted(route: &Route) -> [Wanted; 2] {
+    [
+        Wanted { name: route.machine.clone(), uri: route.podman(false) },
+        Wanted { name: format!("{}-root", route.machine), uri: route.podman(true) },
+    ]
+}
+
+/// Makes or renews both; the default is that of the machine's own user.
+pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result<()> {
+    let first = usize::from(route.rootful);
+    let is_default = |at: usize| default == AsDefault::Yes && at == first;
+    match which::which("podman") {
+        Ok(podman) => {
+            let known = listed(&podman)?;
+            for (at, one) in wanted(route).iter().enumerate() {
+                if let Some(identity) = known.get(&one.name) {
+                    if *identity != route.identity {
+                        return Err(taken(Program::Podman, &one.name).into());
+                    }
+                    remove(&podman, &one.name)?;
+                }
+                let mut add = Command::new(&podman);
+                add.args(["system", "connection", "add", "--identity", &route.identity]);
+                add.args(is_default(at).then_some("--default")).args([&one.name, &one.uri]);
+                output(&mut add)?;
+            }
+            Ok(())
+        }
+        Err(_) => edit(file, |connections| {
+            for (at, one) in wanted(route).iter().enumerate() {
+                connections.put(one, &route.identity)?;
+                if is_default(at) {
+                    connections.whole["Connection"]["Default"] = Value::from(one.name.as_str());
+                }
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Removes those of the two that have the machine's key.
+pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
+    match which::which("podman") {
+        Ok(podman) => {
+            let known = listed(&podman)?;
+            for one in wanted(route) {
+                if known.get(&one.name) == Some(&route.identity) {
+                    remove(&podman, &one.name)?;
+                }
+            }
+            Ok(())
+        }
+        Err(_) if !file.exists() => Ok(()),
+        Err(_) => edit(file, |connections| {
+            for one in wanted(route) {
+                connections.remove(&one.name, &route.identity);
+            }
+            Ok(())
+        }),
+    }
+}
+
+/// Name and key of each connection that the podman command knows.
+fn listed(podman: &Path) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
+    let mut list = Command::new(podman);
+    list.args(["system", "connection", "list", "--format", "json"]);
+    let all: Vec<Value> = serde_json::from_str(&output(&mut list)?)
+        .context("reading the list of podman's connections")?;
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    Ok(all.iter().map(|one| (text(one, "Name"), text(one, "Identity"))).collect())
+}
+
+fn remove(podman: &Path, name: &str) -> anyhow::Result<()> {
+    let mut remove = Command::new(podman);
+    output(remove.args(["system", "connection", "remove", name])).map(drop)
+}
+
+/// The whole file, of which only our connections are touched.
+struct Connections {
+    whole: Value,
+}
+
+impl Connections {
+    fn all(&mut self) -> &mut Map<String, Value> {
+        let all = &mut self.whole["Connection"]["Connections"];
+        if !all.is_object() {
+            *all = json!({});
+        }
+        all.as_object_mut().expect("made an object just now")
+    }
+
+    fn put(&mut self, one: &Wanted, identity: &str) -> Result<(), Refusal> {
+        let known = self.all().get(&one.name);
+        if known.is_some_and(|known| known["Identity"] != identity) {
+            return Err(taken(Program::Podman, &one.name));
+        }
+        // A machine's host key is made anew with each machine: podman does not
+        // look for it in ~/.ssh/known_hosts then.
+        let put = json!({ "URI": one.uri, "Identity": identity, "IsMachine": true });
+        self.all().insert(one.name.clone(), put);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str, identity: &str) {
+        if self.all().get(name).is_some_and(|known| known["Identity"] == identity) {
+            self.all().remove(name);
+            let default = &mut self.whole["Connection"]["Default"];
+            if *default == name {
+                *default = Value::from("");
+            }
+        }
+    }
+}
+
+/// Changes the file as a whole; one that is not understood stays as it is.
+fn edit(
+    file: &Path,
+    change: impl FnOnce(&mut Connections) -> Result<(), Refusal>,
+) -> anyhow::Result<()> {
+    let doing = || format!("changing \"{}\"", file.display());
+    if let Some(dir) = file.parent() {
+        std::fs::create_dir_all(dir).with_context(doing)?;
+    }
+    // Several machines may start at once.
+    let _lock = Lock::acquire(&locked(file), LOCK_PATIENCE).with_context(doing)?;
+    let whole = match std::fs::read(file) {
+        Ok(text) => {
+            serde_json::from_slice(&text).ok().filter(Value::is_object).ok_or_else(|| {
+                Refusal::new(format!("\"{}\" is not what podman writes", file.display()))
+                    .hint("Mend or move it away, or install podman, which makes its own")
+            })?
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => json!({}),
+        Err(e) => return Err(anyhow::Error::from(e).context(doing())),
+    };
+    let mut connections = Connections { whole };
+    change(&mut connections)?;
+    let text = serde_json::to_vec(&connections.whole)?;
+    write_atomic(file, &text, Access::Owner).with_context(doing)
+}
+
+fn locked(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".nsvm-lock");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str) -> Wanted {
+        Wanted { name: name.into(), uri: "ssh://x".into() }
+    }
+
+    #[test]
+    fn only_our_own_connections_are_touched() {
+        let whole = json!({
+            "Connection": { "Default": "ours", "Connections": {
+                "ours": { "URI": "ssh://old", "Identity": "/k" },
+                "theirs": { "URI": "ssh://t", "Identity": "/t" },
+            }},
+            "Farm": { "List": { "f": ["theirs"] } },
+        });
+        let mut connections = Connections { whole };
+        connections.put(&one("ours"), "/k").unwrap();
+        assert_eq!(connections.all()["ours"]["URI"], "ssh://x");
+        let refused = connections.put(&one("theirs"), "/k").unwrap_err();
+        assert!(refused.message.contains("\"theirs\" that is not nsvm's"), "{refused}");
+        connections.remove("theirs", "/k");
+        connections.remove("ours", "/k");
+        let left = json!({
+            "Connection": { "Default": "", "Connections": {
+                "theirs": { "URI": "ssh://t", "Identity": "/t" },
+            }},
+            "Farm": { "List": { "f": ["theirs"] } },
+        });
+        assert_eq!(connections.whole, left);
+    }
+}

@@ -1,0 +1,76 @@
+//! docs/podman.md: what it says is there.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::Home;
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/podman.md");
+    fs::read_to_string(path).unwrap()
+}
+
+/// What stands between backticks.
+fn spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn every_test_that_the_table_names_is_there() {
+    let page = page();
+    let mut found = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        for named in spans(cells(row).last().unwrap()) {
+            let Some((binary, path)) = named.split_once(' ') else { panic!("{named}: {row}") };
+            let (module, test) = path.split_once("::").unwrap();
+            let file =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{binary}/{module}.rs"));
+            let source = fs::read_to_string(&file).unwrap_or_default();
+            assert!(source.contains(&format!("fn {test}(")), "{named} is not there: {row}");
+            if binary == "vm" {
+                let stories = fs::read_to_string(file.with_file_name("main.rs")).unwrap();
+                let told = stories.contains(&format!("{module}::{test}"))
+                    || source.matches(test).count() > 1;
+                assert!(told, "nobody tells {named}");
+            }
+            found += 1;
+        }
+    }
+    assert!(found > 40, "{found}");
+}
+
+#[test]
+fn every_option_that_the_table_names_is_taken() {
+    let home = Home::new();
+    let mut help = None;
+    let mut checked = 0;
+    for line in page().lines() {
+        if let Some(verb) = line.strip_prefix("## ") {
+            let known = verb.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            help = known.then(|| home.run(["machine", verb, "--help"]).exits(0).stdout());
+        }
+        let Some(help) = help.as_ref().filter(|_| line.starts_with("| ")) else { continue };
+        for option in spans(cells(line)[1]).filter(|span| span.starts_with("--") && span.len() > 2)
+        {
+            assert!(help.contains(option), "{option} is not in\n{help}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 25, "{checked}");
+}
+
+/// A row either has a test or says why there is nothing to test.
+#[test]
+fn every_row_has_a_test_or_a_reason() {
+    let page = page();
+    let rows = page.lines().filter(|line| line.starts_with('|') && !line.starts_with("|--"));
+    for row in rows.filter(|row| !row.starts_with("| podman | nsvm")) {
+        let cells = cells(row);
+        assert_eq!(cells.len(), 3, "{row}");
+        assert!(!cells[2].is_empty() || cells[1].starts_with("none"), "{row}");
+    }
+}
