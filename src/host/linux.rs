@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::time::{ClockId, clock_gettime};
 
 /// Has the kernel end a child when the thread that starts it ends.
 pub fn end_with_parent(command: &mut Command) {
@@ -41,18 +39,6 @@ pub fn boot_id() -> Option<String> {
     Some(id.trim().to_owned())
 }
 
-/// How long the computer has been asleep since it booted: only the first of the
-/// two clocks goes on meanwhile (`clock_gettime(2)`).
-pub fn time_asleep() -> Option<Duration> {
-    let nanos = |clock| {
-        let now = clock_gettime(clock);
-        i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)
-    };
-    let awake = nanos(ClockId::Monotonic);
-    let asleep = nanos(ClockId::Boottime) - awake;
-    Some(Duration::from_nanos(u64::try_from(asleep).unwrap_or(0)))
-}
-
 /// The arguments of a process, as one text.
 pub(super) fn process_arguments(pid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -74,9 +60,6 @@ mod tests {
         let (all, free) = (memory_bytes().unwrap(), memory_available().unwrap());
         assert!(all > 64 << 20 && free > 0 && free <= all, "{free} of {all}");
         assert_eq!(boot_id(), boot_id());
-        let uptime = fs::read_to_string("/proc/uptime").unwrap();
-        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
-        assert!(time_asleep().unwrap().as_secs_f64() < uptime);
         assert!(process_arguments(std::process::id()).is_some());
     }
 }

@@ -1,7 +1,6 @@
 //! macOS, as far as it differs from Linux.
 
 use std::process::Command;
-use std::time::Duration;
 
 /// The kernel does not offer that.
 pub fn end_with_parent(_: &mut Command) {}
@@ -20,21 +19,6 @@ pub fn memory_available() -> Option<u64> {
 /// A name that changes when the host boots, and with nothing else.
 pub fn boot_id() -> Option<String> {
     sysctl("kern.bootsessionuuid")
-}
-
-/// How long the computer has been asleep since it booted: `CLOCK_UPTIME_RAW`
-/// stands still meanwhile, `CLOCK_MONOTONIC_RAW` does not
-/// (`clock_gettime_nsec_np(3)`).
-pub fn time_asleep() -> Option<Duration> {
-    // SAFETY: it only reads a clock; 0 is an error.
-    #[allow(unsafe_code)]
-    let nanos = |clock| match unsafe { libc::clock_gettime_nsec_np(clock) } {
-        0 => None,
-        nanos => Some(nanos),
-    };
-    let awake = nanos(libc::CLOCK_UPTIME_RAW)?;
-    let all = nanos(libc::CLOCK_MONOTONIC_RAW)?;
-    Some(Duration::from_nanos(all.saturating_sub(awake)))
 }
 
 fn sysctl(name: &str) -> Option<String> {

@@ -11,9 +11,7 @@ mod lock;
 mod process;
 
 pub use access::restrict_to_owner;
-pub use facts::{
-    allocated_bytes, boot_id, disk_space, memory_available, memory_bytes, time_asleep,
-};
+pub use facts::{allocated_bytes, boot_id, disk_space, memory_available, memory_bytes};
 pub use lock::{inherit, is_locked, try_lock};
 pub use process::{
     close_inherited_files, detach, end_group, end_with_parent, hide_window,

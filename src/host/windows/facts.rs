@@ -4,13 +4,9 @@ use std::io;
 use std::os::windows::fs::MetadataExt;
 use std::path::Path;
 use std::ptr;
-use std::time::Duration;
 
 use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
-use windows_sys::Win32::System::SystemInformation::{
-    GetTickCount64, GlobalMemoryStatusEx, MEMORYSTATUSEX,
-};
-use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
+use windows_sys::Win32::System::SystemInformation::{GlobalMemoryStatusEx, MEMORYSTATUSEX};
 
 use super::access::{checked, wide};
 
@@ -59,20 +55,6 @@ pub fn boot_id() -> Option<String> {
         r"SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
     let key = windows_registry::LOCAL_MACHINE.open(KEY).ok()?;
     Some(key.get_u32("BootId").ok()?.to_string())
-}
-
-/// How long the computer has been asleep since it booted.
-pub fn time_asleep() -> Option<Duration> {
-    let mut awake = 0;
-    // SAFETY: it only writes the number.
-    #[allow(unsafe_code)]
-    checked(unsafe { QueryUnbiasedInterruptTime(&raw mut awake) }).ok()?;
-    // In units of 100 ns; the other clock goes on while the computer sleeps.
-    let awake = Duration::from_nanos(awake.saturating_mul(100));
-    // SAFETY: it has no arguments.
-    #[allow(unsafe_code)]
-    let since_boot = Duration::from_millis(unsafe { GetTickCount64() });
-    Some(since_boot.saturating_sub(awake))
 }
 
 #[cfg(test)]
