@@ -16,7 +16,7 @@ use enter::Entering;
 use super::failure::{failed, refused};
 use crate::namespace::enter::KindFile;
 use crate::namespace::idmap;
-use crate::namespace::kind::Kinds;
+use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::plan::{Clock, Credentials, IdMaps, Parent, StartDirectory, Step};
 use crate::namespace::spec::{Propagation, SetGroups};
 use crate::protocol::outcome::{FailedStep, Failure};
@@ -28,6 +28,8 @@ pub trait Sys: Enter + Build {
     fn confine(&mut self) -> io::Result<()>;
     fn become_user(&mut self, credentials: &Credentials) -> io::Result<()>;
     fn unshare(&mut self, kinds: Kinds) -> io::Result<()>;
+    /// Those of them that the kernel does not have.
+    fn lacking(&self, kinds: Kinds) -> Kinds;
     /// Starts the process that writes `maps` for this one.
     fn start_id_mapper(&mut self, maps: &IdMaps) -> io::Result<()>;
     /// Lets it write, and waits; whether it could.
@@ -113,7 +115,7 @@ fn take(
         Step::EnterDirectory(start) => enter(start, sys),
         Step::StartConnector => or(sys.start_connector(), "fork failed"),
         Step::StartIdMapper(maps) => or(sys.start_id_mapper(maps), "fork failed"),
-        Step::Unshare(kinds) => or(sys.unshare(*kinds), "unshare failed"),
+        Step::Unshare(kinds) => unshare(*kinds, sys),
         Step::FinishIdMapper => finished(sys.finish_id_mapper(), "mapping users or groups failed"),
         Step::FinishConnector => finished(sys.finish_connector(), "connecting the network failed"),
         Step::LoopbackUp => sys
@@ -188,6 +190,19 @@ fn enter(start: &StartDirectory, sys: &mut dyn Sys) -> Result<(), Failure> {
     };
     let what = || format!("cannot change directory to {}", shown(dir));
     result.map_err(|e| failed(FailedStep::WorkingDirectory, what(), &e))
+}
+
+/// `EINVAL` alone says little: a kernel may be built without a kind.
+fn unshare(kinds: Kinds, sys: &mut dyn Sys) -> Result<(), Failure> {
+    sys.unshare(kinds).map_err(|e| {
+        let failure = namespaces("unshare failed", &e);
+        let names: Vec<_> = sys.lacking(kinds).iter().map(Kind::option).collect();
+        if e.kind() != io::ErrorKind::InvalidInput || names.is_empty() {
+            return failure;
+        }
+        let reason = format!("this kernel has no {} namespaces", names.join(" and "));
+        Failure { message: format!("{}: {reason}", failure.message), ..failure }
+    })
 }
 
 /// The end of a process that did something from outside.

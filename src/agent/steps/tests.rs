@@ -96,6 +96,9 @@ impl Sys for Recorder {
     fn unshare(&mut self, kinds: Kinds) -> io::Result<()> {
         self.call(format!("unshare {kinds:?}"))
     }
+    fn lacking(&self, kinds: Kinds) -> Kinds {
+        kinds.iter().filter(|kind| *kind == Kind::Time).collect()
+    }
     fn start_id_mapper(&mut self, maps: &IdMaps) -> io::Result<()> {
         self.call(format!("mapper {}", idmap::lines(&maps.users).trim()))
     }
@@ -225,6 +228,18 @@ fn a_failed_step_is_the_last_and_reads_as_in_util_linux() {
         assert_eq!(failure.errno, EPERM);
         assert!(calls.last().unwrap().starts_with(fails), "{calls:?}");
     }
+}
+
+#[test]
+fn a_kernel_without_a_kind_is_told() {
+    let message = |kinds: &[Kind]| {
+        let steps = [Step::Unshare(kinds.iter().copied().collect())];
+        run_with(&steps, ("unshare", EINVAL)).1.message
+    };
+    let plain = "unshare failed: Invalid argument";
+    assert_eq!(message(&[Kind::Net]), plain);
+    let told = format!("{plain}: this kernel has no time namespaces");
+    assert_eq!(message(&[Kind::Net, Kind::Time]), told);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::agent::program::Program;
 use crate::agent::report::{Report, ReportTo};
 use crate::agent::steps::{Sys, WriteError};
 use crate::namespace::enter::KindFile;
-use crate::namespace::kind::Kinds;
+use crate::namespace::kind::{Kind, Kinds};
 use crate::namespace::plan::{Credentials, IdMaps, Parent};
 use crate::namespace::spec::Propagation;
 
@@ -91,6 +91,12 @@ impl Sys for Kernel<'_> {
         // nix has no name for time namespaces; the kernel checks the bits.
         let flags = CloneFlags::from_bits_retain(kinds.clone_flags().cast_signed());
         Ok(nix::sched::unshare(flags)?)
+    }
+
+    fn lacking(&self, kinds: Kinds) -> Kinds {
+        let own = Path::new("/proc/self/ns");
+        let lacks = |kind: &Kind| own.exists() && !own.join(kind.proc_name()).exists();
+        kinds.iter().filter(lacks).collect()
     }
 
     fn start_id_mapper(&mut self, maps: &IdMaps) -> io::Result<()> {
