@@ -13,7 +13,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::task::LocalSet;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
-use super::session::Service;
+use super::session::{KernelOf, Service};
 use super::{STATE, server, session, sys};
 use crate::protocol::frame::Decoder;
 
@@ -25,7 +25,7 @@ pub fn serve() -> io::Result<()> {
         server::one_thread()?;
         let input = Receiver::from_owned_fd(rustix::stdio::stdin().try_clone_to_owned()?)?;
         let mut output = Sender::from_owned_fd(rustix::stdio::stdout().try_clone_to_owned()?)?;
-        let service = Service::of_system(&state());
+        let service = Service::of_system(&state(), KernelOf::Host);
         output.write_all(&service.about.hello().line()).await?;
         let stream = tokio::io::join(input, output).compat();
         session::serve(stream, Decoder::default(), &service).await;

@@ -29,6 +29,7 @@ mod inbound;
 mod input;
 pub mod launch;
 mod link;
+mod links;
 mod listing;
 mod local;
 mod named;
@@ -48,6 +49,7 @@ mod session;
 pub mod steps;
 mod sys;
 mod verbs;
+mod wake;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

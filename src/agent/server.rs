@@ -24,7 +24,7 @@ use super::handover;
 use super::launch::launcher;
 use super::link::Link;
 use super::resumable::{Registry, Way};
-use super::session::{self, Service};
+use super::session::{self, KernelOf, Service};
 use super::sys;
 use crate::protocol::frame::{self, Decoder, MAX_DATA};
 use crate::protocol::hello::Hello;
@@ -44,7 +44,7 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;
         one_thread()?;
-        let service = Service::of_system(state);
+        let service = Service::of_system(state, KernelOf::Guest);
         look_after_groups(&service);
         let desk = Desk { service, streams: Registry::new(PATIENCE), served: Rc::default() };
         accept(listener, Rc::new(desk)).await
@@ -155,10 +155,13 @@ async fn run(
     let link = Link::new(input, output)?;
     link.output().borrow_mut().push(&desk.hello().line());
     let mut word = [0; 1];
+    let links = &desk.service.links;
+    let number = links.number();
     tokio::select! {
         // `attach` was killed: nobody keeps the channel for us.
         _ = peer.read(&mut word) => {}
-        () = drive(link, desk) => {}
+        () = links.dead(number) => {}
+        () = drive(link, Rc::clone(&desk)) => {}
     }
     Ok(())
 }

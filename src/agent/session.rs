@@ -9,26 +9,43 @@ use super::clock;
 use super::failure::{failed, refused};
 use super::hangup;
 use super::launch::{self, Child, launch};
+use super::links::Links;
 use super::named::{Answer, NamedNamespaces};
 use super::relay::{self, Left};
-use super::run;
+use super::{run, wake};
 use crate::protocol::frame::{Decoder, FrameError, Kind};
 use crate::protocol::message::{FromAgent, FromHost};
-use crate::protocol::outcome::{FailedStep, Outcome};
+use crate::protocol::outcome::{FailedStep, Failure, Outcome};
 use crate::protocol::request::Request;
 
 /// What streams are served from.
 pub struct Service {
     pub about: About,
     pub named: NamedNamespaces,
+    pub kernel: KernelOf,
+    pub links: Links,
+}
+
+/// Whose kernel this is: nsvm reseeds its guests, never the host it runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelOf {
+    Guest,
+    Host,
 }
 
 impl Service {
     /// Of this system; `state` is the directory of what outlives the agent.
-    pub fn of_system(state: &Path) -> Self {
+    pub fn of_system(state: &Path, kernel: KernelOf) -> Self {
         let about = About::of_system();
         let named = NamedNamespaces::below(state, &about.hello().boot_id);
-        Self { about, named }
+        Self { about, named, kernel, links: Links::default() }
+    }
+
+    fn owns_kernel(&self) -> Result<(), Failure> {
+        match self.kernel {
+            KernelOf::Guest => Ok(()),
+            KernelOf::Host => Err(refused(FailedStep::Request, "this kernel is the host's")),
+        }
     }
 }
 
@@ -68,6 +85,11 @@ async fn answer(
 ) -> io::Result<Option<(Child, Left)>> {
     let last = match first_request(channel, &mut decoder).await? {
         Ok(Request::Info) => FromAgent::Info(service.about.info()),
+        Ok(Request::Reseed(seed)) => {
+            // What this kernel once sent has been sent by another one since.
+            service.links.only_last_lives();
+            FromAgent::Outcome(done(service.owns_kernel().and_then(|()| wake::reseed(&seed))))
+        }
         Ok(Request::Explain(request)) => {
             match service.named.resolve(*request).and_then(|(r, _)| launch::explain(&r)) {
                 Ok(plan) => FromAgent::Plan(plan),
@@ -127,6 +149,10 @@ async fn answer(
     };
     channel.finish(&last).await?;
     Ok(None)
+}
+
+fn done(result: Result<(), Failure>) -> Outcome {
+    result.map_or_else(Outcome::NotStarted, |()| Outcome::Exited(0))
 }
 
 async fn first_request(

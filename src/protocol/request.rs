@@ -32,6 +32,10 @@ pub enum Request {
     Info,
     /// Step the clock by so much, and tell the time it then shows; 0: only tell.
     Clock { step_nanos: i64 },
+    /// Stir these bytes into the kernel's random numbers; exit code 0 when
+    /// nothing that was seeded before repeats. Links of before are given up.
+    /// Not of this host.
+    Reseed(Bytes),
     /// Exit code 0 if this root file system is there, else 1.
     HasRoot(Digest),
     /// Unpack the tar on stdin as this root file system; [`ROOT_TRAILER`] comes

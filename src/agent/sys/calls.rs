@@ -305,3 +305,24 @@ pub fn raise_loopback() -> io::Result<()> {
     Errno::result(result)?;
     Ok(())
 }
+
+/// Mixes `seed` into the kernel's random numbers and has the generator take it
+/// up at once (`random(4)`).
+pub fn reseed(seed: &[u8]) -> io::Result<()> {
+    /// `_IOW('R', 0x03, int[2])` and `_IO('R', 0x07)` of `linux/random.h`.
+    const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
+    const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
+    let device = File::open("/dev/urandom")?;
+    // struct rand_pool_info: how many bits it is worth, how many bytes, bytes.
+    let length = i32::try_from(seed.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut pool = [(length * 8).to_ne_bytes(), length.to_ne_bytes()].concat();
+    pool.extend(seed);
+    // SAFETY: the request reads the two numbers and as many bytes behind them as
+    // the second says, which live until after the call.
+    let added = unsafe { libc::ioctl(device.as_raw_fd(), RNDADDENTROPY as _, pool.as_ptr()) };
+    Errno::result(added)?;
+    // SAFETY: the request takes no argument.
+    let done = unsafe { libc::ioctl(device.as_raw_fd(), RNDRESEEDCRNG as _) };
+    Errno::result(done)?;
+    Ok(())
+}
