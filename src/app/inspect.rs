@@ -207,7 +207,7 @@ pub const NEVER: &str = "0001-01-01T00:00:00Z";
 pub fn inspect(context: &Context, name: &MachineName) -> anyhow::Result<InspectInfo> {
     let config = context.store.load(name)?;
     let state = context.store.status(name).word();
-    let run = context.store.run_record(name).filter(|_| state != "stopped");
+    let run = context.store.run_record(name).filter(|_| !matches!(state, "stopped" | "suspended"));
     let history = context.store.history(name);
     let base = Cache::open(&context.store.dirs().cache)?.base_path(&config.image);
     Ok(describe(context, &config, state, run.as_ref(), &history, base))

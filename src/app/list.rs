@@ -18,6 +18,7 @@ pub struct Listed {
     pub created: String,
     pub running: bool,
     pub starting: bool,
+    pub suspended: bool,
     pub last_up: String,
     pub stream: String,
     #[serde(rename = "VMType")]
@@ -62,6 +63,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreEr
                 created: time(history.created),
                 running: status == Status::Running,
                 starting: status == Status::Starting,
+                suspended: status == Status::Suspended,
                 last_up: time(history.last_up),
                 stream: config.image.stream.clone().unwrap_or_else(|| config.image.source.clone()),
                 vm_type: "qemu",

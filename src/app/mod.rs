@@ -12,6 +12,7 @@ pub mod image;
 pub mod info;
 pub mod init;
 pub mod inspect;
+pub mod left_over;
 pub mod list;
 pub mod listing;
 pub mod local;
@@ -37,6 +38,7 @@ mod signals;
 pub mod ssh_config;
 pub mod start;
 pub mod stop;
+pub mod suspend;
 pub mod terminal;
 pub mod wait;
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal, connections, protect};
+use super::{Context, Refusal, connections, left_over, protect};
 use crate::fs::create_dir_owner_only;
 use crate::image::Cache;
 use crate::machine::event::Progress;
@@ -39,7 +39,8 @@ pub fn plan(
     if context.store.load(name).is_ok_and(|config| config.protected) {
         return Err(protect::refusal(name).into());
     }
-    if !request.force && context.store.status(name) != Status::Stopped {
+    let stands = matches!(context.store.status(name), Status::Stopped | Status::Suspended);
+    if !request.force && !stands {
         return Err(Refusal::new(format!("running vm \"{name}\" cannot be destroyed"))
             .hint(format!("Stop it with `nsvm machine stop {name}`, or use `rm --force`"))
             .into());
@@ -60,8 +61,10 @@ pub fn remove(
     let lock = context.store.lock(name)?;
     if request.force && context.store.load(name).is_ok() {
         let now = StopRequest { force: true, timeout: Duration::ZERO };
-        stop::stop(context, name, now, progress)?;
+        // Not `stop`, which takes the lock; a suspended state goes with the rest.
+        stop::end_vm(context, name, now, progress)?;
     }
+    left_over::settle(context, name)?;
     plan(context, name, RemoveRequest::default())?;
     let saved = save(context, name, request)?;
     connections::forget(context, name, progress);

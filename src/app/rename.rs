@@ -60,11 +60,15 @@ pub fn rename(
 
 /// Refuses a machine that is not stopped.
 pub fn stopped(context: &Context, name: &MachineName, done: &str) -> Result<(), Refusal> {
-    if context.store.status(name) == Status::Stopped {
-        return Ok(());
-    }
-    Err(Refusal::new(format!("machine \"{name}\" cannot be {done}: it is not stopped"))
-        .hint(format!("Stop it with `nsvm machine stop {name}`")))
+    let hint = match context.store.status(name) {
+        Status::Stopped => return Ok(()),
+        // Its memory belongs to it as it is.
+        Status::Suspended => format!(
+            "Start and stop it, or give up what it was doing: `nsvm machine stop --force {name}`"
+        ),
+        _ => format!("Stop it with `nsvm machine stop {name}`"),
+    };
+    Err(Refusal::new(format!("machine \"{name}\" cannot be {done}: it is not stopped")).hint(hint))
 }
 
 fn link_all(from: &Path, to: &Path) -> Result<(), StoreError> {

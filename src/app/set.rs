@@ -35,12 +35,23 @@ pub fn set(
 ) -> anyhow::Result<MachineConfig> {
     let _lock = context.store.lock(name)?;
     let config = context.store.load(name)?;
-    if context.store.status(name) != Status::Stopped {
-        return Err(Refusal::new(format!(
-            "unable to change settings of \"{name}\": it is running"
-        ))
-        .hint(format!("Stop it with `nsvm machine stop {name}`"))
-        .into());
+    let refused = |doing: &str| format!("unable to change settings of \"{name}\": it is {doing}");
+    match context.store.status(name) {
+        Status::Stopped => {}
+        // Its memory would no longer fit it.
+        Status::Suspended => {
+            return Err(Refusal::new(refused("suspended"))
+                .hint(format!(
+                    "Start and stop it, or give up what it was doing: \
+                     `nsvm machine stop --force {name}`"
+                ))
+                .into());
+        }
+        _ => {
+            return Err(Refusal::new(refused("running"))
+                .hint(format!("Stop it with `nsvm machine stop {name}`"))
+                .into());
+        }
     }
     let changed = changed(&config, request)?;
     resources::check(&changed.resources, host::cpus(), host::memory_bytes())?;

@@ -26,7 +26,7 @@ pub struct StartRequest {
     pub in_background: bool,
 }
 
-/// Starts the machine and returns when it runs. A start that somebody else
+/// Starts the machine, or resumes it, and returns when it runs. A start that somebody else
 /// began is joined. `interrupted` undoes it.
 pub fn start(
     context: &Context,

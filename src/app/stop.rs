@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use super::{Context, Refusal, start};
+use super::{Context, Refusal, left_over, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::event::Progress;
@@ -26,12 +26,13 @@ const POLL: Duration = Duration::from_millis(20);
 /// What a stop shall be like.
 #[derive(Debug, Clone, Copy)]
 pub struct StopRequest {
-    /// End the VM without asking the guest.
+    /// End the VM without asking the guest, and give up a suspended state.
     pub force: bool,
     pub timeout: Duration,
 }
 
-/// Stops the machine; one that is stopped is fine.
+/// Stops the machine; one that is stopped is fine. One that is suspended stays
+/// so: nothing of it runs, and what it was doing is not lost.
 pub fn stop(
     context: &Context,
     name: &MachineName,
@@ -39,6 +40,32 @@ pub fn stop(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
+    end_vm(context, name, request, progress)?;
+    if context.store.status(name) != Status::Suspended {
+        return Ok(());
+    }
+    if !request.force {
+        progress.note(format!(
+            "It is suspended: `nsvm machine start {name}` resumes it, \
+             `nsvm machine stop --force {name}` gives up what it was doing"
+        ));
+        return Ok(());
+    }
+    let lock = context.store.lock(name)?;
+    left_over::settle(context, name)?;
+    context.store.discard_suspension(name)?;
+    drop(lock);
+    // A guest that ran all the same.
+    end_vm(context, name, request, progress)
+}
+
+/// Ends the VM, if there is one. A suspended state is left alone.
+pub(super) fn end_vm(
+    context: &Context,
+    name: &MachineName,
+    request: StopRequest,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
     let end = Instant::now() + LEAVING;
     loop {
         match context.store.status(name) {
@@ -64,7 +91,7 @@ pub fn stop(
 }
 
 /// A VM without a supervisor gets a new one; one that is ending is left to it.
-fn find_supervisor(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+pub(super) fn find_supervisor(context: &Context, name: &MachineName) -> anyhow::Result<()> {
     if !context.store.is_supervised(name) && context.store.status(name) == Status::Running {
         return start::spawn_supervisor(context, name, None);
     }

@@ -28,6 +28,8 @@ pub enum Request {
     Events,
     /// End the VM: at once, or by asking the guest and waiting.
     Stop { force: bool, timeout_ms: u64 },
+    /// Save the guest's memory and end the VM.
+    Suspend,
 }
 
 /// What the supervisor answers.

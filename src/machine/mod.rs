@@ -7,6 +7,7 @@ pub mod paths;
 pub mod proxy;
 pub mod published;
 pub mod status;
+pub mod suspended;
 pub mod units;
 pub mod verified;
 pub mod volume;

@@ -4,7 +4,7 @@
 //! <config>/nsvm.toml             the user's settings
 //! <config>/machine/NAME.json     machine config (intent)
 //! <config>/machine/NAME.ign      Ignition config handed to the guest
-//! <data>/NAME/                   overlay, seed, keys, history, connections
+//! <data>/NAME/                   overlay, seed, keys, history, connections, suspended state
 //! <state>/NAME/                  serial console and supervisor log
 //! <state>/locks/                 kernel-held locks
 //! <runtime>/NAME/                runtime record and sockets of this run
@@ -165,6 +165,27 @@ impl MachinePaths {
         self.data_dir().join("history.json")
     }
 
+    /// Says that the machine is suspended and what its memory fits. While it is
+    /// there, the guest has not run since.
+    pub fn suspended(&self) -> PathBuf {
+        self.data_dir().join("suspended.json")
+    }
+
+    /// The same of a state that was used up: worth nothing.
+    pub fn suspended_used(&self) -> PathBuf {
+        self.data_dir().join("suspended.used")
+    }
+
+    /// Memory and devices of a suspended machine.
+    pub fn memory(&self) -> PathBuf {
+        self.data_dir().join("suspended.ram")
+    }
+
+    /// The same while it is being written.
+    pub fn memory_in_progress(&self) -> PathBuf {
+        self.data_dir().join("suspended.ram.new")
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.dirs.state.join("machine").join(self.name.as_str())
     }
@@ -226,6 +247,11 @@ impl MachinePaths {
         self.runtime_dir().join("qmp.sock")
     }
 
+    /// Memory and devices pass through it, on their way to or from a file.
+    pub fn memory_socket(&self) -> PathBuf {
+        self.runtime_dir().join("memory.sock")
+    }
+
     /// Other end of the guest's virtio port `nsvm.ready`.
     pub fn ready_socket(&self) -> PathBuf {
         self.runtime_dir().join("ready.sock")
@@ -240,7 +266,8 @@ mod tests {
     fn the_longest_socket_name_is_the_control_socket() {
         let dirs = Dirs::below(Path::new("/h"), "/c".into(), "/r".into());
         let paths = dirs.machine(&MachineName::default());
-        for socket in [paths.control_socket(), paths.qmp_socket(), paths.ready_socket()] {
+        let others = [paths.qmp_socket(), paths.memory_socket(), paths.ready_socket()];
+        for socket in [paths.control_socket()].iter().chain(&others) {
             let name = socket.file_name().map(std::ffi::OsStr::len);
             assert!(name <= Some(LONGEST_SOCKET.len()), "{}", socket.display());
         }

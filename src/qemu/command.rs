@@ -4,6 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::accel::{Accelerator, Choice, Host, Os};
 use super::endpoint::Endpoint;
 use super::version::Version;
@@ -79,6 +81,17 @@ pub struct Launch {
     /// Appended to the kernel's command line by guests that boot by
     /// systemd-stub (SMBIOS type 11, systemd-stub(7)).
     pub kernel_arguments: Option<String>,
+    pub entry: Entry,
+}
+
+/// Where a guest begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// At its boot.
+    Boot,
+    /// Where it was when its memory was saved, once that is loaded and QEMU is
+    /// told to go on.
+    Memory,
 }
 
 /// A directory of the host that the guest may mount by its tag.
@@ -105,10 +118,30 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         ready_port(launch),
         console(launch),
         monitor(launch),
+        generation(launch),
         provisioning(launch),
         confinement(launch),
+        entry(launch),
     ]
     .concat()
+}
+
+/// SHA-256, in hex, of the arguments without those that a guest cannot notice.
+pub fn digest(launch: &Launch) -> String {
+    let seen = argv(&Launch {
+        ssh_port: 0,
+        ports: Vec::new(),
+        entry: Entry::Boot,
+        qmp_socket: Endpoint::Loopback(0),
+        ready_socket: Endpoint::Loopback(0),
+        ..launch.clone()
+    });
+    let mut digest = Sha256::new();
+    for arg in seen {
+        digest.update(arg.as_encoded_bytes());
+        digest.update([0]);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// No devices and no settings but ours, and who this is.
@@ -131,23 +164,34 @@ fn identity(launch: &Launch) -> Vec<OsString> {
     ])
 }
 
-/// The board and what runs its instructions.
-fn machine(launch: &Launch) -> Vec<OsString> {
-    let board = match launch.arch {
+/// The value of `-machine`.
+pub const fn board(arch: Arch) -> &'static str {
+    match arch {
         // graphics=off: the BIOS and boot loaders write to the serial port,
         // so that its log shows why a disk does not boot. The rest are devices
         // that no guest of ours uses: less to attack, no difference in time.
         Arch::X86_64 => "q35,graphics=off,vmport=off,smbus=off,sata=off",
         // The newest interrupt controller there is: version 2 ends at 8 CPUs.
         Arch::Aarch64 => "virt,gic-version=max,highmem=on",
-    };
+    }
+}
+
+/// The board and what runs its instructions.
+fn machine(launch: &Launch) -> Vec<OsString> {
     let accelerator = match (launch.choice.in_use, launch.tcg_threads) {
         (Accelerator::Tcg, TcgThreads::One) => {
             format!("{},thread=single", accel_value(Accelerator::Tcg, launch.arch))
         }
         (other, _) => accel_value(other, launch.arch),
     };
-    strings(&["-machine", board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
+    strings(&[
+        "-machine",
+        board(launch.arch),
+        "-accel",
+        &accelerator,
+        "-cpu",
+        &launch.choice.cpu_model,
+    ])
 }
 
 /// The value of `-accel`. TCG's `thread` is left to QEMU, which uses one thread
@@ -249,6 +293,16 @@ fn small_devices() -> Vec<OsString> {
     ])
 }
 
+/// A number that is another one in each QEMU. When it changes under a guest
+/// that goes on from a saved memory, Linux (since 5.18) reseeds its random
+/// numbers. QEMU has the device on x86 alone.
+fn generation(launch: &Launch) -> Vec<OsString> {
+    match launch.arch {
+        Arch::X86_64 => strings(&["-device", "vmgenid,guid=auto"]),
+        Arch::Aarch64 => Vec::new(),
+    }
+}
+
 fn ready_port(launch: &Launch) -> Vec<OsString> {
     let port = format!("virtserialport,chardev=ready,name={READY_PORT}");
     [
@@ -314,6 +368,15 @@ fn provisioning(launch: &Launch) -> Vec<OsString> {
 fn confinement(launch: &Launch) -> Vec<OsString> {
     const DENIED: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
     if launch.sandbox { strings(&["-sandbox", DENIED]) } else { Vec::new() }
+}
+
+/// With `-S` only `cont` lets the guest run, whatever its state was when it
+/// was saved.
+fn entry(launch: &Launch) -> Vec<OsString> {
+    match launch.entry {
+        Entry::Boot => Vec::new(),
+        Entry::Memory => strings(&["-S", "-incoming", "defer"]),
+    }
 }
 
 fn strings(args: &[&str]) -> Vec<OsString> {

@@ -14,6 +14,7 @@ pub mod facts;
 pub mod faults;
 pub mod firmware;
 pub mod locate;
+pub mod migration;
 pub mod port;
 pub mod probe;
 pub mod process;

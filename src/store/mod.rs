@@ -5,6 +5,7 @@
 //! derived from kernel-held locks and stored nowhere.
 
 mod records;
+mod suspension;
 
 use std::fs;
 use std::io;
@@ -18,6 +19,7 @@ use crate::machine::paths::{Dirs, MachinePaths};
 use crate::machine::status::Status;
 
 pub use records::{AgentRecord, History, Phase, RunRecord};
+pub use suspension::Suspension;
 
 /// How long a command waits for another one that is changing the machine.
 const LOCK_PATIENCE: Duration = Duration::from_secs(20);
@@ -243,11 +245,14 @@ impl Store {
     /// What the locks, the run record and the sockets say, together.
     pub fn status(&self, name: &MachineName) -> Status {
         let paths = self.paths(name);
-        let supervised = self.is_supervised(name);
-        let vm_lives = is_locked(&paths.vm_lock()).unwrap_or(false);
-        // `exists` follows links, and Windows takes a socket for one to nowhere.
-        let control = paths.qmp_socket().symlink_metadata().is_ok();
-        records::derive(supervised, vm_lives, self.run_record(name), control)
+        let seen = records::Seen {
+            supervised: self.is_supervised(name),
+            vm_lives: is_locked(&paths.vm_lock()).unwrap_or(false),
+            // `exists` follows links, and Windows takes a socket for one to nowhere.
+            control: paths.qmp_socket().symlink_metadata().is_ok(),
+            suspended: self.is_suspended(name),
+        };
+        records::derive(seen, self.run_record(name))
     }
 
     /// Whose VM lives, by the kernel-held locks alone: readable or not.

@@ -11,8 +11,9 @@ use super::{StoreError, io_error};
 use crate::fs::{Access, write_atomic};
 use crate::machine::published::Published;
 use crate::machine::status::Status;
+use crate::machine::suspended::Hardware;
 
-/// Dates of a machine. Losing them costs the dates.
+/// Dates of a machine. Losing them costs the dates, and a suspended state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct History {
@@ -26,6 +27,9 @@ pub struct History {
     pub grown: bool,
     /// The playbook has been run, or could not be.
     pub played: bool,
+    /// Times that a guest began to run on the machine's disk. A suspended
+    /// state knows its number, so losing it costs that state too.
+    pub runs: u64,
 }
 
 /// Where a run has got to. Only believed while its supervisor lives.
@@ -61,6 +65,9 @@ pub struct RunRecord {
     /// How often the guest began anew in this run.
     #[serde(default)]
     pub resets: u32,
+    /// What QEMU was started with: whoever suspends it needs to know.
+    #[serde(default)]
+    pub hardware: Option<Hardware>,
 }
 
 /// The agent that answered on the link.
@@ -84,22 +91,34 @@ pub(super) fn write(path: &Path, record: &impl Serialize) -> Result<(), StoreErr
     write_atomic(path, &bytes, Access::Owner).map_err(io_error("writing", path))
 }
 
+/// What the kernel's locks and the machine's files say.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub supervised: bool,
+    pub vm_lives: bool,
+    /// QEMU's monitor has its socket.
+    pub control: bool,
+    /// A memory waits in its file.
+    pub suspended: bool,
+}
+
 /// What is known, added up. The locks are held by the kernel, so they cannot
 /// be stale; the record is believed only as far as they go.
-pub(super) fn derive(
-    supervised: bool,
-    vm_lives: bool,
-    run: Option<RunRecord>,
-    control_exists: bool,
-) -> Status {
-    match (supervised, vm_lives) {
-        (true, _) => match run.map(|run| run.phase) {
+pub(super) fn derive(seen: Seen, run: Option<RunRecord>) -> Status {
+    if seen.supervised {
+        return match run.map(|run| run.phase) {
             Some(Phase::Running | Phase::Stopping) => Status::Running,
             Some(Phase::Starting) | None => Status::Starting,
-        },
+        };
+    }
+    match seen {
+        // A QEMU that is left over then waits for nothing: its guest does not
+        // run, and the next start ends it.
+        Seen { suspended: true, .. } => Status::Suspended,
+        Seen { vm_lives: false, .. } => Status::Stopped,
         // Nobody supervises it, but the next command will find it again.
-        (false, true) if control_exists => Status::Running,
-        (false, true) => {
+        Seen { control: true, .. } => Status::Running,
+        Seen { control: false, .. } => {
             let pid = run.map_or_else(|| "unknown".into(), |run| run.qemu_pid.to_string());
             let lost = format!(
                 "control lost: its QEMU (pid {pid}) runs, but its sockets are gone; \
@@ -107,7 +126,6 @@ pub(super) fn derive(
             );
             Status::Broken { reasons: vec![lost] }
         }
-        (false, false) => Status::Stopped,
     }
 }
 
@@ -127,27 +145,75 @@ mod tests {
             agent: None,
             clock_drift_ms: None,
             resets: 0,
+            hardware: None,
         }
     }
 
     #[test]
     fn a_record_without_its_supervisor_means_nothing() {
         for phase in [Phase::Starting, Phase::Running, Phase::Stopping] {
-            assert_eq!(derive(false, false, Some(run(phase)), true), Status::Stopped);
+            assert_eq!(
+                derive(Seen { control: true, ..Seen::default() }, Some(run(phase))),
+                Status::Stopped
+            );
         }
     }
 
     #[test]
     fn a_supervised_machine_is_what_its_supervisor_says() {
-        assert_eq!(derive(true, true, Some(run(Phase::Running)), true), Status::Running);
-        assert_eq!(derive(true, true, Some(run(Phase::Starting)), true), Status::Starting);
-        assert_eq!(derive(true, false, None, false), Status::Starting);
+        assert_eq!(
+            derive(
+                Seen { supervised: true, vm_lives: true, control: true, ..Seen::default() },
+                Some(run(Phase::Running))
+            ),
+            Status::Running
+        );
+        assert_eq!(
+            derive(
+                Seen { supervised: true, vm_lives: true, control: true, ..Seen::default() },
+                Some(run(Phase::Starting))
+            ),
+            Status::Starting
+        );
+        assert_eq!(derive(Seen { supervised: true, ..Seen::default() }, None), Status::Starting);
     }
 
     #[test]
     fn a_vm_that_lost_its_supervisor_still_runs() {
-        assert_eq!(derive(false, true, None, true), Status::Running);
-        let lost = derive(false, true, Some(run(Phase::Running)), false);
+        assert_eq!(
+            derive(Seen { vm_lives: true, control: true, ..Seen::default() }, None),
+            Status::Running
+        );
+        let lost = derive(Seen { vm_lives: true, ..Seen::default() }, Some(run(Phase::Running)));
         assert!(matches!(lost, Status::Broken { reasons } if reasons[0].contains("pid 2")));
+    }
+
+    #[test]
+    fn a_state_in_a_file_counts_when_nobody_is_at_work() {
+        assert_eq!(derive(Seen { suspended: true, ..Seen::default() }, None), Status::Suspended);
+        // Its supervisor died before it had ended QEMU.
+        assert_eq!(
+            derive(
+                Seen { vm_lives: true, control: true, suspended: true, ..Seen::default() },
+                Some(run(Phase::Running))
+            ),
+            Status::Suspended
+        );
+        // It is being resumed.
+        assert_eq!(
+            derive(
+                Seen { supervised: true, suspended: true, ..Seen::default() },
+                Some(run(Phase::Starting))
+            ),
+            Status::Starting
+        );
+        // It is being suspended: the last step is to end QEMU.
+        assert_eq!(
+            derive(
+                Seen { supervised: true, vm_lives: true, control: true, suspended: true },
+                Some(run(Phase::Stopping))
+            ),
+            Status::Running
+        );
     }
 }

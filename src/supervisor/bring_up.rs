@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Happening, Spawned};
@@ -14,13 +15,16 @@ use super::feed::Feed;
 use super::launch::{self, default_timeout};
 use super::lifecycle::Failure;
 use super::readiness::{AGENT, Checks, QEMU, SSHD};
+use super::resume::Resumed;
 use super::vm::QMP_PATIENCE;
 use crate::app::Context;
 use crate::fs::is_locked;
 use crate::link::{AgentBinary, Link, Target, answers_as_ssh};
 use crate::machine::config::MachineConfig;
+use crate::qemu::command::Entry;
+use crate::qemu::facts::Facts;
 use crate::qemu::process::own_words;
-use crate::qemu::qmp::{Qmp, QmpError};
+use crate::qemu::qmp::{Qmp, QmpError, QmpEvent};
 use crate::qemu::ready;
 
 /// The guest's ready signal is cheap; knocking on its port is not, so that
@@ -41,6 +45,9 @@ const DIAL_AGAIN: Duration = Duration::from_millis(300);
 /// QEMU creates its monitor's socket early; adopting a VM takes no longer.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(20);
 
+/// A monitor and what it tells.
+type Monitor = (Qmp, mpsc::UnboundedReceiver<QmpEvent>);
+
 /// What the steps of one start share.
 pub struct BringUp {
     pub context: Context,
@@ -51,12 +58,21 @@ pub struct BringUp {
 }
 
 impl BringUp {
-    /// Starts the VM and waits until it is ready. `Ok(None)`: it runs, but
-    /// will never have a link, because its provisioning is the user's own.
+    /// Starts the VM, resumed or booted, and waits until it is ready.
+    /// `Ok(None)`: it runs, but will never have a link, because its
+    /// provisioning is the user's own.
     pub async fn start(self) -> Result<Option<Link>, Failure> {
         // Everything that can fail without a VM fails before there is one.
         let target = target(&self.context, &self.config)?;
-        let launched = self.launch().await?;
+        let facts = self.survey().await?;
+        match self.resume(&facts, target.clone()).await? {
+            Resumed::Up(link) => Ok(link),
+            Resumed::Not => self.boot(&facts, target).await,
+        }
+    }
+
+    async fn boot(&self, facts: &Facts, target: Option<Dialling>) -> Result<Option<Link>, Failure> {
+        let launched = self.launch(facts, Entry::Boot)?;
         let translated = launched.translated;
         let timeout = self.timeout.unwrap_or(default_timeout(translated));
         let port = launched.ssh_port;
@@ -65,7 +81,8 @@ impl BringUp {
         let table = if target.is_some() { &[QEMU, SSHD, AGENT][..] } else { &[QEMU, SSHD] };
         let console = paths.serial_log();
         let mut checks = Checks::new(&self.feed, table, timeout, &console);
-        checks.next(self.monitor(&paths.qmp_socket())).await?;
+        let (monitor, events) = checks.next(self.connect(&paths.qmp_socket())).await?;
+        self.tell(Happening::Monitor(Arc::new(monitor), events));
         let patience = knock_after(&self.config, translated);
         let address = ssh_address(port);
         checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
@@ -74,25 +91,43 @@ impl BringUp {
         checks.next(dial(dialling.at(port), left)).await.map(Some)
     }
 
-    /// Finds the VM that an earlier supervisor left.
+    /// Finds the VM that an earlier supervisor left. If that died while it was
+    /// suspending, the guest still stands.
     pub async fn adopt(&self) -> Result<(), Failure> {
         let socket = self.context.store.paths(&self.config.name).qmp_socket();
-        self.monitor(&socket).await
+        let (monitor, events) = self.connect(&socket).await?;
+        let monitor = Arc::new(monitor);
+        let asked = monitor.clone();
+        let going_on = tokio::task::spawn_blocking(move || {
+            let status = asked.query_status(QMP_PATIENCE)?;
+            if matches!(status.as_str(), "paused" | "postmigrate" | "finish-migrate") {
+                tracing::info!(status, "the guest stands still: it goes on");
+                asked.execute("cont", Value::Null, QMP_PATIENCE)?;
+            }
+            Ok(())
+        });
+        let gone_on = going_on.await.map_err(|e| failed(format!("asking QEMU: {e}")))?;
+        gone_on.map_err(|e: QmpError| failed(e.to_string()))?;
+        self.tell(Happening::Monitor(monitor, events));
+        Ok(())
     }
 
-    /// No await lies between QEMU's start and the return: a start that is
-    /// cancelled cannot lose the process.
-    async fn launch(&self) -> Result<Spawned, Failure> {
+    async fn survey(&self) -> Result<Facts, Failure> {
         let (context, config, feed) =
             (self.context.clone(), self.config.clone(), self.feed.clone());
         let surveying =
             tokio::task::spawn_blocking(move || launch::survey(&context, &config, &*feed));
-        let facts = surveying.await.map_err(|e| failed(format!("looking at QEMU: {e}")))??;
-        launch::launch(&self.context, &self.config, &facts, &*self.feed)
+        surveying.await.map_err(|e| failed(format!("looking at QEMU: {e}")))?
+    }
+
+    /// No await lies between QEMU's start and what the driver is told: a start
+    /// that is cancelled cannot lose the process.
+    pub(super) fn launch(&self, facts: &Facts, entry: Entry) -> Result<Spawned, Failure> {
+        launch::launch(&self.context, &self.config, facts, entry, &*self.feed)
     }
 
     /// Connects to QEMU's monitor and proves that it is this machine's.
-    async fn monitor(&self, socket: &Path) -> Result<(), Failure> {
+    pub(super) async fn connect(&self, socket: &Path) -> Result<Monitor, Failure> {
         let socket = socket.to_owned();
         let paths = self.context.store.paths(&self.config.name);
         let connecting = tokio::task::spawn_blocking(move || -> Result<_, Failure> {
@@ -108,11 +143,10 @@ impl BringUp {
         if !uuid.eq_ignore_ascii_case(&self.config.uuid) {
             return Err(failed(format!("the QEMU there has the UUID {uuid}: it is another VM")));
         }
-        self.tell(Happening::Monitor(Arc::new(monitor), events));
-        Ok(())
+        Ok((monitor, events))
     }
 
-    fn tell(&self, happening: Happening) {
+    pub(super) fn tell(&self, happening: Happening) {
         let _ = self.happenings.send(happening);
     }
 }
@@ -133,7 +167,7 @@ fn refused(error: &QmpError, log: &Path) -> Failure {
     Failure { message: format!("{error}{said}"), hint: error.hint() }
 }
 
-fn failed(message: String) -> Failure {
+pub(super) fn failed(message: String) -> Failure {
     Failure { message, hint: None }
 }
 
@@ -179,7 +213,10 @@ pub fn target(context: &Context, config: &MachineConfig) -> Result<Option<Dialli
 
 /// Dials until it works, fails for good, or the time is over: sshd may break
 /// off a connection while the guest is still coming up.
-async fn dial(dialling: Dialling, patience: Duration) -> Result<Link, crate::link::LinkError> {
+pub(super) async fn dial(
+    dialling: Dialling,
+    patience: Duration,
+) -> Result<Link, crate::link::LinkError> {
     let end = Instant::now() + patience;
     loop {
         let left = end.saturating_duration_since(Instant::now());

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::driver::Happening;
 
 use super::feed::Feed;
-use super::lifecycle::Input;
+use super::lifecycle::{Input, Wish};
 use super::link_keeper::{LinkWatch, down};
 use super::news::News;
 use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
@@ -81,9 +81,14 @@ async fn answer(mut stream: Stream, desk: Desk) {
         Request::Stop { force, timeout_ms } => {
             let watch = desk.stop.watch();
             let patience = Duration::from_millis(timeout_ms);
-            let asked = Input::StopAsked { force, patience };
+            let asked = Input::Asked(Wish::Stop { force, patience });
             let _ = desk.happenings.send(Happening::Life(asked));
             forward(&mut stream, watch).await
+        }
+        Request::Suspend => {
+            let (waiter, replies) = mpsc::unbounded_channel();
+            let _ = desk.happenings.send(Happening::SuspendAsked(waiter));
+            forward(&mut stream, replies).await
         }
         Request::Session => session(stream, desk.link).await,
         Request::Status => write_reply(&mut stream, &status(&desk)).await,

@@ -82,6 +82,16 @@ async fn rest(woken: &Notify) {
     }
 }
 
+/// Puts the clock of the guest at this link right, once.
+pub async fn put_right(link: &Link) -> Result<Reading, String> {
+    match timeout(PATIENCE, look(link)).await {
+        Err(_) => Err(format!("the guest has not answered for {} s", PATIENCE.as_secs())),
+        Ok(Err(Unanswered::Lost(e))) => Err(e.to_string()),
+        Ok(Err(Unanswered::Refused)) => Err("the guest's agent does not tell the time".into()),
+        Ok(Ok(reading)) => Ok(reading),
+    }
+}
+
 enum Unanswered {
     Lost(std::io::Error),
     Refused,

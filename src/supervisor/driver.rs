@@ -16,10 +16,12 @@ use super::clients::{self, Desk};
 use super::clock::{Reading, SharedPulse};
 use super::feed::Feed;
 use super::launch::Launched;
-use super::lifecycle::{Action, Ending, Input, State, step};
+use super::lifecycle::{Action, Ending, Failure, Input, State, Wish, step};
 use super::link_keeper::{self, LinkSlot, LinkState};
 use super::news::News;
+use super::suspend::Save;
 use super::vm::{Fate, Vm};
+use super::volumes;
 use crate::app::{Context, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
@@ -53,6 +55,8 @@ pub enum Happening {
     Clock(Reading),
     /// The guest began anew: whatever was in it is gone.
     Reset,
+    /// Somebody wants the machine suspended, and to be told.
+    SuspendAsked(mpsc::UnboundedSender<Reply>),
 }
 
 struct Driver {
@@ -69,6 +73,8 @@ struct Driver {
     press: Option<Instant>,
     tasks: Vec<JoinHandle<()>>,
     adopting: bool,
+    /// Those who asked for the machine to be suspended.
+    suspending: Vec<mpsc::UnboundedSender<Reply>>,
 }
 
 /// Runs until the VM has ended or the start was undone.
@@ -111,6 +117,7 @@ pub async fn run(
         press: None,
         tasks: Vec::new(),
         adopting,
+        suspending: Vec::new(),
     };
     driver.record();
     driver.begin(timeout);
@@ -147,6 +154,7 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
             agent: None,
             clock_drift_ms: None,
             resets: 0,
+            hardware: None,
         })
     }
 }
@@ -177,7 +185,7 @@ impl Driver {
     /// The main loop: one happening or deadline at a time.
     async fn live(&mut self, inbox: &mut mpsc::UnboundedReceiver<Happening>) -> Ending {
         let mut state =
-            if self.adopting { State::Adopting { stop: None } } else { State::Starting };
+            if self.adopting { State::Adopting { wish: None } } else { State::Starting };
         let mut terminated = std::pin::pin!(terminated());
         let mut told_to_end = false;
         loop {
@@ -196,7 +204,7 @@ impl Driver {
                 }
                 () = &mut terminated, if !told_to_end => {
                     told_to_end = true;
-                    Some(Input::StopAsked { force: false, patience: stop::PATIENCE })
+                    Some(Input::Asked(Wish::Stop { force: false, patience: stop::PATIENCE }))
                 }
             };
             let mut next = input;
@@ -226,6 +234,7 @@ impl Driver {
                 self.run.ssh_port = spawned.ssh_port;
                 self.run.ports = spawned.ports;
                 self.run.accelerator = spawned.accelerator;
+                self.run.hardware = Some(spawned.hardware);
                 self.vm.started(spawned.process);
                 self.record();
                 None
@@ -252,6 +261,10 @@ impl Driver {
                 self.record();
                 self.pulse.reset.notify_waiters();
                 None
+            }
+            Happening::SuspendAsked(waiter) => {
+                self.suspending.push(waiter);
+                Some(Input::Asked(Wish::Suspend))
             }
             Happening::Agent(agent) => {
                 let before = self.run.agent.as_ref();
@@ -291,8 +304,14 @@ impl Driver {
             }
         };
         let happenings = self.happenings.clone();
-        let dialled = move |link: &Link| {
+        // Its supervisor may have died just when they were unmounted.
+        let mounts = self.adopting && !self.config.volumes.is_empty();
+        let dialled = move |link: &Arc<Link>| {
             let hello = link.hello();
+            if mounts {
+                let link = link.clone();
+                tokio::spawn(async move { volumes::mount(&link).await });
+            }
             let _ = happenings.send(Happening::Agent(AgentRecord {
                 version: hello.version.clone(),
                 sha256: hello.sha256.clone(),
@@ -326,6 +345,7 @@ impl Driver {
                 return self.vm.quit();
             }
             Action::Kill => return self.vm.kill(),
+            Action::Save => self.save(),
             Action::SetTimer(after) => self.timer = Some(Instant::now() + after),
             Action::AnnounceRunning => self.announce_running(),
             Action::AnnounceStopping => {
@@ -336,9 +356,37 @@ impl Driver {
             }
             Action::Note(text) => (&*self.desk.stop as &dyn Progress).warn(text),
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
+            Action::RefuseSuspend(ref why) => {
+                let reply = self.not_suspended(why);
+                self.tell_suspending(&reply);
+            }
             Action::Finish => self.timer = None,
         }
         Fate::Going
+    }
+
+    fn save(&self) {
+        let work = Save {
+            context: self.context.clone(),
+            name: self.config.name.clone(),
+            volumes: self.config.volumes.clone(),
+            link: self.desk.link.clone(),
+            monitor: self.vm.monitor(),
+            run: self.run.clone(),
+        };
+        let happenings = self.happenings.clone();
+        // Not among the tasks that an end aborts: it is waited for.
+        tokio::spawn(async move {
+            let told = work.run().await.map_or_else(Input::SaveFailed, |()| Input::Saved);
+            let _ = happenings.send(Happening::Life(told));
+        });
+    }
+
+    fn tell_suspending(&mut self, reply: &Reply) {
+        for waiter in self.suspending.drain(..) {
+            // One that has gone does not care.
+            let _ = waiter.send(reply.clone());
+        }
     }
 
     fn announce_running(&mut self) {
@@ -357,6 +405,11 @@ impl Driver {
     fn press_power_button(&mut self) {
         self.vm.press_power_button();
         self.press = Some(Instant::now() + PRESS_AGAIN);
+    }
+
+    fn not_suspended(&self, why: &Failure) -> Reply {
+        let message = format!("unable to suspend \"{}\": {}", self.config.name, why.message);
+        Reply::failed(message, why.hint.clone())
     }
 
     fn record(&self) {

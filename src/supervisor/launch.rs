@@ -11,11 +11,13 @@ use crate::fs::{Access, Lock, write_atomic};
 use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
 use crate::machine::published::Published;
+use crate::machine::suspended::Hardware;
 use crate::machine::volume::Volume;
 use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{Launch, SharedDir, TcgThreads, argv};
+use crate::qemu::command::{Entry, Launch, SharedDir, TcgThreads, argv, board, digest};
 use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::locate::Wanted;
@@ -30,6 +32,7 @@ pub struct Launched {
     pub process: QemuProcess,
     pub ssh_port: u16,
     pub ports: Vec<Published>,
+    pub hardware: Hardware,
     /// As `inspect` shows it.
     pub accelerator: Value,
     pub translated: bool,
@@ -55,12 +58,43 @@ pub fn survey(
         .map_err(|e| failure(&e, e.hint()))
 }
 
-/// Starts QEMU for the machine. Does not block, so that whoever calls it can
+/// The hardware that QEMU would be started with now.
+pub fn hardware(
+    context: &Context,
+    config: &MachineConfig,
+    facts: &Facts,
+) -> Result<Hardware, Failure> {
+    let passed = Passed {
+        base: base(context, config)?,
+        ssh_port: 0,
+        ports: Vec::new(),
+        environment: context.store.paths(&config.name).environment(),
+        settings: settings_file(context, config)?,
+    };
+    Ok(hardware_of(&describe(context, config, facts, passed), facts))
+}
+
+fn hardware_of(launch: &Launch, facts: &Facts) -> Hardware {
+    let build = &facts.qemu.identity;
+    Hardware {
+        qemu_version: facts.qemu.features.version.to_string(),
+        qemu_build: format!("{}-{}", build.size, build.modified),
+        accelerator: launch.choice.in_use.name().to_owned(),
+        cpu_model: launch.choice.cpu_model.clone(),
+        machine: board(launch.arch).to_owned(),
+        cpus: launch.cpus,
+        memory: launch.memory,
+        argv_sha256: digest(launch),
+    }
+}
+
+/// Starts QEMU for the machine, at its boot or to load its memory. Does not block, so that whoever calls it can
 /// take hold of the process before anything else happens.
 pub fn launch(
     context: &Context,
     config: &MachineConfig,
     facts: &Facts,
+    entry: Entry,
     progress: &dyn Progress,
 ) -> Result<Launched, Failure> {
     let ssh_port = port(context, config, progress)?;
@@ -71,7 +105,7 @@ pub fn launch(
         environment: environment(context, config)?,
         settings: settings_file(context, config)?,
     };
-    let mut launch = describe(context, config, facts, passed);
+    let mut launch = Launch { entry, ..describe(context, config, facts, passed) };
     let paths = context.store.paths(&config.name);
     for (place, at) in [
         (paths.qmp_socket(), &mut launch.qmp_socket),
@@ -82,17 +116,29 @@ pub fn launch(
     }
     let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
         .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
-    // The console's log is this run's: what an earlier one printed only confuses.
-    let _ = std::fs::remove_file(paths.serial_log());
+    if entry == Entry::Boot {
+        forget_earlier_runs(context, &config.name)?;
+    }
     let process = QemuProcess::start(facts.qemu.path(), &argv(&launch), &paths.qemu_log(), lock)
         .map_err(|e| failure(&e, e.hint()))?;
     Ok(Launched {
         process,
         ssh_port,
+        hardware: hardware_of(&launch, facts),
         ports: launch.ports,
         accelerator: serde_json::to_value(&facts.choice).unwrap_or_default(),
         translated: facts.choice.in_use == Accelerator::Tcg,
     })
+}
+
+/// A memory of before no longer fits the disk once a guest boots from it.
+fn forget_earlier_runs(context: &Context, name: &MachineName) -> Result<(), Failure> {
+    let store = &context.store;
+    store.discard_suspension(name).map_err(|e| failure(&e, e.hint()))?;
+    store.count_run(name).map_err(|e| failure(&e, e.hint()))?;
+    // The console's log is this run's: what an earlier one printed only confuses.
+    let _ = std::fs::remove_file(store.paths(name).serial_log());
+    Ok(())
 }
 
 /// The base image: without it the overlay is worthless. A cache that does not
@@ -215,22 +261,19 @@ struct Passed {
     base: PathBuf,
     ssh_port: u16,
     ports: Vec<Published>,
-    environment: Option<PathBuf>,
+    environment: PathBuf,
     settings: Option<PathBuf>,
 }
 
-/// Writes what this host's environment has for the guest; `None` when that is
-/// nothing.
-fn environment(context: &Context, config: &MachineConfig) -> Result<Option<PathBuf>, Failure> {
+/// Writes what this host's environment has for the guest. The file is there
+/// also when that is nothing: a guest that is resumed finds the devices it had.
+fn environment(context: &Context, config: &MachineConfig) -> Result<PathBuf, Failure> {
     let path = context.store.paths(&config.name).environment();
-    if context.proxies.is_empty() {
-        return Ok(None);
-    }
     let lines: Vec<String> =
         context.proxies.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     write_atomic(&path, lines.concat().as_bytes(), Access::Owner)
         .map_err(|e| failure(&format!("writing \"{}\": {e}", path.display()), None))?;
-    Ok(Some(path))
+    Ok(path)
 }
 
 fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Passed) -> Launch {
@@ -252,7 +295,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         base_format: config.image.format,
         ignition: config.provisioning.by_ignition().then(|| paths.ignition()),
         seed: config.provisioning.by_cloud_init().then(|| paths.seed()),
-        environment: passed.environment,
+        environment: Some(passed.environment),
         settings: passed.settings,
         volumes: config.volumes.iter().enumerate().map(shared).collect(),
         ssh_port: passed.ssh_port,
@@ -261,6 +304,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         ready_socket: paths.ready_socket().into(),
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
+        entry: Entry::Boot,
     }
 }
 

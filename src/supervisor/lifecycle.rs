@@ -6,8 +6,11 @@
 //!    |  StartFailed, Cancelled, VmGone        |  deadline: quit, then kill
 //!    +-----------> RollingBack ----VmGone-----+----------------> Ended
 //!
-//! Adopting ---Ready---> Running, or Stopping if that was asked meanwhile
+//! Adopting ---Ready---> Running, and then what was asked meanwhile
 //!    |  StartFailed: Ended; a VM that is not ours to undo is left alone
+//!
+//! Running --SuspendAsked--> Suspending --Saved--> Leaving --VmGone--> Ended
+//!    ^------- SaveFailed -------+
 //! ```
 
 use std::time::Duration;
@@ -19,18 +22,34 @@ pub const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Starting,
-    /// The VM runs already; its monitor is being found again. A stop that is
-    /// asked for meanwhile is remembered.
+    /// The VM runs already; its monitor is being found again. What is asked
+    /// for meanwhile is remembered.
     Adopting {
-        stop: Option<(bool, Duration)>,
+        wish: Option<Wish>,
     },
     Running,
+    /// The guest stands still while its memory is written. A stop that is asked
+    /// for meanwhile is remembered: it counts if the guest runs again. QEMU may
+    /// be gone before its memory is known to be safe, or not.
+    Suspending {
+        stop: Option<Wish>,
+        gone: bool,
+    },
+    /// The memory is safe; the VM is on its way out.
+    Leaving,
     Stopping(Means),
     /// The start failed; the VM is on its way out.
     RollingBack {
         why: Failure,
     },
     Ended(Ending),
+}
+
+/// What somebody wants of a machine that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Stop { force: bool, patience: Duration },
+    Suspend,
 }
 
 /// How the VM is being ended: each is tried when the one before did not work.
@@ -56,6 +75,8 @@ pub struct Failure {
 pub enum Ending {
     /// It was up and is down.
     Stopped,
+    /// It was up and waits in a file.
+    Suspended,
     StartFailed(Failure),
 }
 
@@ -67,10 +88,10 @@ pub enum Input {
     StartFailed(Failure),
     /// Somebody asked for the start to be undone.
     Cancelled,
-    StopAsked {
-        force: bool,
-        patience: Duration,
-    },
+    Asked(Wish),
+    /// The guest's memory is safe in its file.
+    Saved,
+    SaveFailed(Failure),
     /// The timer set last has run out.
     Deadline,
     /// QEMU is gone.
@@ -83,6 +104,8 @@ pub enum Action {
     PowerDown,
     Quit,
     Kill,
+    /// Stop the guest and write its memory.
+    Save,
     SetTimer(Duration),
     /// Persist and tell that the machine runs.
     AnnounceRunning,
@@ -91,6 +114,8 @@ pub enum Action {
     Note(&'static str),
     /// Tell whoever asked that it cannot be.
     Refuse(&'static str),
+    /// Tell those who asked for it that the machine was not suspended.
+    RefuseSuspend(Failure),
     /// Clean up and leave.
     Finish,
 }
@@ -102,33 +127,60 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
         (State::Starting, Input::Ready) => (State::Running, vec![AnnounceRunning]),
         (State::Starting, Input::StartFailed(why)) => roll_back(why),
         (State::Starting, Input::Cancelled) => roll_back(cancelled()),
-        (State::Starting, Input::StopAsked { .. }) => roll_back(stopped_meanwhile()),
+        (State::Starting, Input::Asked(Wish::Stop { .. })) => roll_back(stopped_meanwhile()),
         (State::Starting, Input::VmGone) => {
             (State::Ended(Ending::StartFailed(vm_died())), vec![Finish])
         }
-        (State::Adopting { .. }, Input::StopAsked { force, patience }) => {
-            (State::Adopting { stop: Some((force, patience)) }, vec![])
+        (State::Adopting { .. }, Input::Asked(wish)) => {
+            (State::Adopting { wish: Some(wish) }, vec![])
         }
-        (State::Adopting { stop: None }, Input::Ready) => (State::Running, vec![AnnounceRunning]),
-        (State::Adopting { stop: Some((force, patience)) }, Input::Ready) => {
-            let (state, actions) = step(State::Running, Input::StopAsked { force, patience });
-            (state, [vec![AnnounceRunning], actions].concat())
+        (State::Adopting { wish }, Input::Ready) => {
+            then(State::Running, wish, vec![AnnounceRunning])
         }
         (State::Adopting { .. }, Input::StartFailed(why)) => {
             (State::Ended(Ending::StartFailed(why)), vec![Finish])
         }
-        (State::Running, Input::StopAsked { force: false, patience }) => (
+        (State::Running, Input::Asked(Wish::Stop { force: false, patience })) => (
             State::Stopping(Means::PowerDown),
             vec![AnnounceStopping, PowerDown, Action::SetTimer(patience)],
         ),
-        (State::Running, Input::StopAsked { force: true, .. }) => (
+        (State::Running, Input::Asked(Wish::Stop { force: true, .. })) => (
             State::Stopping(Means::Quit),
             vec![AnnounceStopping, Quit, Action::SetTimer(QUIT_PATIENCE)],
         ),
-        (state @ (State::Running | State::Adopting { .. }), Input::Cancelled) => {
-            (state, vec![Refuse("the machine is running already: stop it instead")])
+        (State::Running, Input::Asked(Wish::Suspend)) => {
+            (State::Suspending { stop: None, gone: false }, vec![Action::Save])
         }
-        (State::Stopping(Means::PowerDown), Input::StopAsked { force: true, .. }) => (
+        (State::Suspending { gone, .. }, Input::Asked(stop @ Wish::Stop { .. })) => {
+            (State::Suspending { stop: Some(stop), gone }, vec![])
+        }
+        (State::Suspending { stop, .. }, Input::VmGone) => {
+            (State::Suspending { stop, gone: true }, vec![])
+        }
+        (State::Suspending { gone: true, .. }, Input::Saved) => {
+            (State::Ended(Ending::Suspended), vec![Finish])
+        }
+        (State::Suspending { gone: false, .. }, Input::Saved) => {
+            (State::Leaving, vec![AnnounceStopping, Quit, Action::SetTimer(QUIT_PATIENCE)])
+        }
+        (State::Suspending { gone: true, .. }, Input::SaveFailed(why)) => {
+            (State::Ended(Ending::Stopped), vec![Action::RefuseSuspend(why), Finish])
+        }
+        (State::Suspending { stop, gone: false }, Input::SaveFailed(why)) => {
+            then(State::Running, stop, vec![Action::RefuseSuspend(why)])
+        }
+        // Those join, and are told together.
+        (state @ (State::Suspending { .. } | State::Leaving), Input::Asked(_)) => (state, vec![]),
+        (state, Input::Asked(Wish::Suspend)) => (state, vec![Action::RefuseSuspend(not_now())]),
+        (State::Leaving, Input::Deadline) => {
+            (State::Leaving, vec![Kill, Action::SetTimer(QUIT_PATIENCE)])
+        }
+        (State::Leaving, Input::VmGone) => (State::Ended(Ending::Suspended), vec![Finish]),
+        (
+            state @ (State::Running | State::Adopting { .. } | State::Suspending { .. }),
+            Input::Cancelled,
+        ) => (state, vec![Refuse("the machine is running already: stop it instead")]),
+        (State::Stopping(Means::PowerDown), Input::Asked(Wish::Stop { force: true, .. })) => (
             State::Stopping(Means::Quit),
             vec![Note("Ending the VM at once"), Quit, Action::SetTimer(QUIT_PATIENCE)],
         ),
@@ -157,6 +209,13 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
     }
 }
 
+/// `actions`, and after them what was wished for in the meantime.
+fn then(state: State, wish: Option<Wish>, actions: Vec<Action>) -> (State, Vec<Action>) {
+    let Some(wish) = wish else { return (state, actions) };
+    let (state, more) = step(state, Input::Asked(wish));
+    (state, [actions, more].concat())
+}
+
 fn roll_back(why: Failure) -> (State, Vec<Action>) {
     (State::RollingBack { why }, vec![Action::Quit, Action::SetTimer(QUIT_PATIENCE)])
 }
@@ -167,6 +226,13 @@ fn cancelled() -> Failure {
 
 fn stopped_meanwhile() -> Failure {
     Failure { message: "the machine was stopped while it was starting".into(), hint: None }
+}
+
+fn not_now() -> Failure {
+    Failure {
+        message: "it is being started or stopped".into(),
+        hint: Some("Try again when that has ended".into()),
+    }
 }
 
 fn vm_died() -> Failure {
@@ -201,7 +267,7 @@ mod tests {
     }
 
     fn asked(force: bool) -> Input {
-        Input::StopAsked { force, patience: PATIENCE }
+        Input::Asked(Wish::Stop { force, patience: PATIENCE })
     }
 
     #[test]
@@ -250,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_adopted_vm_is_stopped_politely_and_never_undone() {
-        let adopting = State::Adopting { stop: None };
+        let adopting = State::Adopting { wish: None };
         let (state, actions) = run_from(adopting.clone(), [asked(false), Input::Ready]);
         assert_eq!(state, State::Stopping(Means::PowerDown));
         assert!(actions.contains(&Action::PowerDown) && !actions.contains(&Action::Quit));
@@ -270,5 +336,59 @@ mod tests {
         let (state, actions) = run([Input::Ready, Input::VmGone]);
         assert_eq!(state, State::Ended(Ending::Stopped));
         assert_eq!(actions.last(), Some(&Action::Finish));
+    }
+
+    const SUSPEND: Input = Input::Asked(Wish::Suspend);
+
+    #[test]
+    fn a_machine_is_suspended_and_its_vm_ended() {
+        let (state, actions) = run([Input::Ready, SUSPEND, SUSPEND, Input::Saved, Input::VmGone]);
+        assert_eq!(state, State::Ended(Ending::Suspended));
+        let quit = [Action::AnnounceStopping, Action::Quit, Action::SetTimer(QUIT_PATIENCE)];
+        let wanted =
+            [&[Action::AnnounceRunning, Action::Save][..], &quit, &[Action::Finish]].concat();
+        assert_eq!(actions, wanted);
+        // A QEMU that does not end is killed: what counts is in the file.
+        let (state, actions) = run([Input::Ready, SUSPEND, Input::Saved, Input::Deadline]);
+        assert_eq!(state, State::Leaving);
+        assert!(actions.contains(&Action::Kill));
+    }
+
+    #[test]
+    fn a_machine_that_cannot_be_suspended_runs_on() {
+        let failed = || Input::SaveFailed(failure("disk full"));
+        let (state, actions) = run([Input::Ready, SUSPEND, failed()]);
+        assert_eq!(state, State::Running);
+        assert_eq!(actions.last(), Some(&Action::RefuseSuspend(failure("disk full"))));
+        // A stop that came meanwhile is not forgotten.
+        let (state, _) = run([Input::Ready, SUSPEND, asked(false), failed()]);
+        assert_eq!(state, State::Stopping(Means::PowerDown));
+        let (state, _) = run([Input::Ready, SUSPEND, asked(false), Input::Saved]);
+        assert_eq!(state, State::Leaving);
+    }
+
+    #[test]
+    fn a_qemu_that_dies_is_suspended_only_if_all_was_safe() {
+        let (state, actions) = run([Input::Ready, SUSPEND, Input::VmGone]);
+        assert_eq!(state, State::Suspending { stop: None, gone: true });
+        assert!(!actions.contains(&Action::Finish), "the file's fate is not known yet");
+        let (state, _) = run_from(state.clone(), [Input::Saved]);
+        assert_eq!(state, State::Ended(Ending::Suspended));
+        let gone = State::Suspending { stop: None, gone: true };
+        let (state, _) = run_from(gone, [Input::SaveFailed(failure("x"))]);
+        assert_eq!(state, State::Ended(Ending::Stopped));
+    }
+
+    #[test]
+    fn only_what_runs_can_be_suspended() {
+        for inputs in [vec![], vec![Input::Ready, asked(false)], vec![Input::Cancelled]] {
+            let (before, _) = run(inputs.clone());
+            let (state, actions) = run_from(before.clone(), [SUSPEND]);
+            assert_eq!(state, before);
+            assert!(matches!(actions[..], [Action::RefuseSuspend(_)]), "{actions:?}");
+        }
+        let adopting = State::Adopting { wish: None };
+        let (state, _) = run_from(adopting, [SUSPEND, Input::Ready]);
+        assert!(matches!(state, State::Suspending { .. }), "{state:?}");
     }
 }

@@ -115,7 +115,7 @@ pub async fn keep(
     mut link: Option<Arc<Link>>,
     dialling: Dialling,
     pulse: SharedPulse,
-    dialled: impl Fn(&Link),
+    dialled: impl Fn(&Arc<Link>),
     clock_read: impl Fn(Reading),
 ) {
     loop {

@@ -15,21 +15,26 @@ mod clients;
 mod clock;
 mod driver;
 mod feed;
+mod guest;
 mod launch;
 pub mod lifecycle;
 mod link_keeper;
 mod news;
 mod readiness;
+mod resume;
+mod suspend;
 mod vm;
+mod volumes;
+mod wake;
 
 use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::app::Context;
 use crate::app::refusal::Refusal;
 use crate::app::start::GREETING;
+use crate::app::{Context, left_over};
 use crate::control::message::{Reply, line};
 use crate::control::server::Server;
 use crate::fs::{Lock, create_dir_owner_only};
@@ -71,6 +76,7 @@ fn prepare(context: &Context, name: &MachineName) -> anyhow::Result<(Lock, Serve
     for dir in [paths.state_dir(), paths.runtime_dir()] {
         create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
     }
+    left_over::settle(context, name)?;
     let server = Server::bind(&paths.control_socket())
         .with_context(|| format!("listening on \"{}\"", paths.control_socket().display()))?;
     Ok((alive, server))

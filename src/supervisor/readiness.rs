@@ -28,6 +28,11 @@ pub const SSHD: Check = Check {
            a slow guest may need a longer --timeout",
 };
 
+pub const MEMORY: Check = Check {
+    name: "the guest goes on where it was",
+    hint: "`nsvm machine stop --force` gives the suspended state up, and the next start boots",
+};
+
 pub const AGENT: Check = Check {
     name: "the guest agent answers",
     hint: "Look at `nsvm machine logs --supervisor` and `nsvm machine logs --serial`",

@@ -40,8 +40,15 @@ impl Vm {
         Self { process: None, monitor: None, lock, uuid, adopted }
     }
 
+    /// One that was started before has ended.
     pub fn started(&mut self, process: QemuProcess) {
-        self.process = Some(process);
+        if let Some(mut ended) = self.process.replace(process) {
+            let _ = ended.try_exit();
+        }
+    }
+
+    pub fn monitor(&self) -> Option<Arc<Qmp>> {
+        self.monitor.clone()
     }
 
     /// The monitor has proven by its UUID that it is this VM's.

@@ -104,3 +104,31 @@ fn other_ssh_programs_are_told_how() {
     let identity = home.path().join("data/m1/id_ed25519");
     assert!(read.contains(&format!("identityfile {}", identity.display())), "{read}");
 }
+
+/// What a suspension leaves, without the guest: enough for all but a start.
+fn suspend_by_hand(home: &Home) {
+    fs::write(home.path().join("data/m1/suspended.ram"), b"memory").unwrap();
+    fs::write(home.path().join("data/m1/suspended.json"), b"{}").unwrap();
+}
+
+#[test]
+fn a_suspended_machine_keeps_its_state_until_it_is_given_up() {
+    let home = made("m1");
+    home.run(["machine", "suspend", "m1"]).exits(125).complains(&["\"m1\" is not running"]);
+    home.run(["machine", "suspend", "no"]).exits(125).complains(&["no: VM does not exist"]);
+    suspend_by_hand(&home);
+    let state = || home.run(["machine", "inspect", "--format", "{{.State}}", "m1"]).exits(0);
+    state().prints("suspended\n");
+    let list = home.run(["machine", "list", "--format", "{{.Suspended}}"]).exits(0);
+    list.prints("true\n");
+    home.run(["machine", "suspend", "m1"]).exits(0);
+    home.run(["machine", "stop", "m1"]).exits(0).complains(&["suspended", "stop --force m1"]);
+    set(&home, &["--cpus", "1"]).exits(125).complains(&["it is suspended", "stop --force m1"]);
+    state().prints("suspended\n");
+    home.run(["machine", "stop", "--force", "m1"]).exits(0);
+    state().prints("stopped\n");
+    assert!(!home.path().join("data/m1/suspended.ram").exists());
+    suspend_by_hand(&home);
+    home.run(["machine", "rm", "--force", "m1"]).exits(0);
+    assert!(home.traces_of("m1").is_empty());
+}

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod disk;
+mod migration;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ use nsvm::machine::event::Silent;
 use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
-use nsvm::qemu::command::{Launch, TcgThreads, argv};
+use nsvm::qemu::command::{Entry, Launch, TcgThreads, argv};
 use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
 use nsvm::qemu::locate::Wanted;
 use nsvm::qemu::port::{free_port, is_taken};
@@ -226,6 +227,7 @@ impl Vm {
             ready_socket: path("ready.sock").into(),
             serial_log: path("serial.log"),
             kernel_arguments: Some("a=b,c".into()),
+            entry: Entry::Boot,
         };
         let qemu = facts.qemu.path().to_owned();
         Self { dir, launch, qemu }

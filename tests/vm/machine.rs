@@ -77,11 +77,16 @@ impl Machine {
     }
 
     pub fn record(&self) -> Value {
+        self.record_if_any().expect("the machine runs")
+    }
+
+    /// Facts of the present run.
+    pub fn record_if_any(&self) -> Option<Value> {
         let path = self.home.path().join(format!("state/run/{NAME}/run.json"));
         let runtime = self.control_socket();
         let beside = runtime.parent().unwrap().join("run.json");
         let path = if path.exists() { path } else { beside };
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
     pub fn control_socket(&self) -> PathBuf {

@@ -76,5 +76,8 @@ fn last_up(machine: &Listed, now: Timestamp) -> String {
     if machine.starting {
         return "Currently starting".into();
     }
+    if machine.suspended {
+        return format!("Suspended {}", ago(machine.times.last_up, now).to_lowercase());
+    }
     ago(machine.times.last_up, now)
 }

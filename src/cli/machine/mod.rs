@@ -25,6 +25,7 @@ mod ssh;
 mod ssh_config;
 mod start;
 mod stop;
+mod suspend;
 mod wait;
 
 use clap::{Args, Subcommand};
@@ -47,6 +48,7 @@ enum Verb {
     Init(Box<init::InitArgs>),
     Start(start::StartArgs),
     Stop(stop::StopArgs),
+    Suspend(suspend::SuspendArgs),
     Restart(restart::RestartArgs),
     Wait(wait::WaitArgs),
     Rm(rm::RmArgs),
@@ -80,6 +82,7 @@ pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
         Verb::Init(args) => init::run(*args),
         Verb::Start(args) => start::run(&args),
         Verb::Stop(args) => stop::run(&args),
+        Verb::Suspend(args) => suspend::run(&args),
         Verb::Restart(args) => restart::run(&args),
         Verb::Wait(args) => wait::run(&args),
         Verb::Rm(args) => rm::run(&args),

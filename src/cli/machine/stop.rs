@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::app::stop::{PATIENCE, StopRequest, stop};
+use crate::app::suspend::suspend;
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
 
 /// Shut a machine down
 ///
-/// The guest is asked and given time; after that its VM is ended.
+/// The guest is asked and given time; after that its VM is ended. A machine
+/// that is suspended stays so, unless --force gives that up.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine stop --timeout 10 work")]
 pub struct StopArgs {
@@ -20,12 +22,20 @@ pub struct StopArgs {
     /// End the VM at once, without asking the guest
     #[arg(long)]
     force: bool,
+    /// Save its memory and end the VM, as `nsvm machine suspend` does
+    #[arg(long, conflicts_with_all = ["force", "timeout"])]
+    suspend: bool,
 }
 
 pub fn run(args: &StopArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let printer = Printer::new(Verbosity::Normal);
     let name = &args.which.name(&context);
+    if args.suspend {
+        suspend(&context, name, &printer)?;
+        println!("Machine \"{name}\" suspended successfully");
+        return Ok(0);
+    }
     let request =
         StopRequest { force: args.force, timeout: Duration::from_secs(args.timeout.min(86400)) };
     stop(&context, name, request, &printer)?;

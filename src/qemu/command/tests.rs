@@ -32,6 +32,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         ready_socket: "/r/ready.sock".into(),
         serial_log: "/s/serial.log".into(),
         kernel_arguments: None,
+        entry: Entry::Boot,
     }
 }
 
@@ -83,7 +84,10 @@ fn whole(head: &[&str], tail: &[&str]) -> Vec<String> {
     let start = ["-no-user-config", "-nodefaults", "-display", "none", "-name", head[0]];
     let size = ["-smp", "cpus=2", "-m", "size=1024M"];
     let monitor = ["-mon", "chardev=qmp,mode=control"];
-    let parts: [&[&str]; 7] = [&start, &uuid, &head[1..], &size, &DEVICES, &monitor, tail];
+    let generation = ["-device", "vmgenid,guid=auto"];
+    let generation = if head.contains(&Q35) { &generation[..] } else { &[] };
+    let parts: [&[&str]; 8] =
+        [&start, &uuid, &head[1..], &size, &DEVICES, &monitor, generation, tail];
     parts.concat().into_iter().map(str::to_owned).collect()
 }
 
@@ -280,4 +284,14 @@ fn endpoints_on_loopback_listen_nowhere_else() {
     launch.qmp_socket = Endpoint::Loopback(4444);
     let socket = "socket,id=qmp,server=on,wait=off,host=127.0.0.1,port=4444";
     assert!(lines(&launch).contains(&socket.to_owned()));
+}
+
+#[test]
+fn a_guest_that_goes_on_has_the_same_hardware() {
+    let booted = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    let resumed = Launch { entry: Entry::Memory, ssh_port: 1, ..booted.clone() };
+    assert_eq!(lines(&resumed)[lines(&booted).len()..], ["-S", "-incoming", "defer"]);
+    assert_eq!(digest(&resumed), digest(&booted));
+    let other = Launch { seed: Some("/d/seed.img".into()), ..booted.clone() };
+    assert_ne!(digest(&other), digest(&booted));
 }

@@ -23,7 +23,7 @@ impl Driver {
             return false;
         }
         match ending {
-            Ending::Stopped => self.touch_history(),
+            Ending::Stopped | Ending::Suspended => self.touch_history(),
             Ending::StartFailed(_) => self.restore_first_disk().await,
         }
         if let Err(e) = std::fs::remove_dir_all(paths.runtime_dir()) {
@@ -56,11 +56,16 @@ impl Driver {
         let _ = tokio::time::timeout(FAREWELL, met.wait_for(|met| *met)).await;
     }
 
-    pub(super) async fn say_goodbye(&self, ending: &Ending, vm_is_gone: bool) {
+    pub(super) async fn say_goodbye(&mut self, ending: &Ending, vm_is_gone: bool) {
         let start = match ending {
-            Ending::Stopped => Reply::Done,
+            Ending::Stopped | Ending::Suspended => Reply::Done,
             Ending::StartFailed(why) => self.failed_start(why),
         };
+        let suspend = match ending {
+            Ending::Suspended => Reply::Done,
+            _ => self.not_suspended(&Failure { message: "it was stopped".into(), hint: None }),
+        };
+        self.tell_suspending(&suspend);
         let stop = match ending {
             Ending::StartFailed(why) if !vm_is_gone => {
                 let message = format!("its VM runs, but cannot be controlled: {}", why.message);

@@ -1,0 +1,54 @@
+//! A QEMU that its supervisor left while the guest was being suspended or
+//! resumed: the guest is in its file, and what is left is ended.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::Context;
+use crate::fs::is_locked;
+use crate::host;
+use crate::machine::name::MachineName;
+use crate::qemu::qmp::Qmp;
+
+/// A QEMU that lives answers in no time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Leaves either a VM whose guest runs or a suspended state, never both.
+pub fn settle(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    let paths = context.store.paths(name);
+    if !context.store.is_suspended(name) || !is_locked(&paths.vm_lock())? {
+        return Ok(());
+    }
+    let alive = || is_locked(&paths.vm_lock()).unwrap_or(true);
+    if let Ok((monitor, _events)) = Qmp::connect(&paths.qmp_socket(), PATIENCE, alive) {
+        // An nsvm that knew nothing of the state may have booted the guest.
+        if monitor.query_status(PATIENCE).is_ok_and(|status| status == "running") {
+            tracing::warn!("the guest runs: its suspended state is given up");
+            return Ok(context.store.discard_suspension(name)?);
+        }
+        tracing::info!("ending a QEMU whose guest is suspended");
+        let _ = monitor.quit(PATIENCE);
+    }
+    let end = Instant::now() + PATIENCE;
+    while alive() {
+        if Instant::now() >= end {
+            return kill(context, name);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn kill(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    let uuid = context.store.load(name)?.uuid;
+    let pid = context.store.run_record(name).map(|run| run.qemu_pid);
+    let killed = match pid {
+        Some(pid) => host::kill_process_with_argument(pid, &uuid).context("ending QEMU")?,
+        None => false,
+    };
+    if !killed {
+        bail!("a QEMU with \"-uuid {uuid}\" among its arguments is left over: end it");
+    }
+    Ok(())
+}

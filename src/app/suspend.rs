@@ -1,0 +1,69 @@
+//! Suspending a machine: its memory goes to a file, and `start` goes on there.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+
+use super::run::not_running;
+use super::stop::find_supervisor;
+use super::{Context, Refusal};
+use crate::control::client::{Client, hung_up, nobody_listens};
+use crate::control::message::{Reply, Request};
+use crate::machine::event::Progress;
+use crate::machine::name::MachineName;
+use crate::machine::status::Status;
+
+/// A supervisor that is ending answers nobody.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// Suspends the machine; one that is suspended is fine.
+pub fn suspend(
+    context: &Context,
+    name: &MachineName,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    context.store.load(name)?;
+    let end = Instant::now() + LEAVING;
+    loop {
+        match context.store.status(name) {
+            Status::Suspended => return Ok(()),
+            Status::Stopped => return Err(not_running(name).into()),
+            Status::Broken { reasons } => {
+                return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; ")))
+                    .hint(format!("End its VM with `nsvm machine stop --force {name}`"))
+                    .into());
+            }
+            Status::Starting | Status::Running => {}
+        }
+        match ask(context, name, progress) {
+            Ok(answer) => return Ok(answer?),
+            Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
+                find_supervisor(context, name)?;
+            }
+            Err(e) => {
+                return Err(anyhow!(e).context(format!("waiting for \"{name}\" to be suspended")));
+            }
+        }
+    }
+}
+
+/// The outer error: the supervisor is not there, or ended without an answer.
+fn ask(
+    context: &Context,
+    name: &MachineName,
+    progress: &dyn Progress,
+) -> io::Result<Result<(), Refusal>> {
+    let socket = context.store.paths(name).control_socket();
+    let mut client = Client::ask(&socket, &Request::Suspend)?;
+    loop {
+        match client.reply()? {
+            Reply::Event { inner } => progress.event(&inner),
+            Reply::Status(_) => {}
+            Reply::Done => return Ok(Ok(())),
+            Reply::Failed { message, hint } | Reply::Down { message, hint } => {
+                return Ok(Err(Refusal { message, hint }));
+            }
+        }
+    }
+}

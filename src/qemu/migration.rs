@@ -1,0 +1,205 @@
+//! A VM's memory and devices as one stream: QEMU's migration, to a file and
+//! from one. The bytes pass through here by a socket, so that every host and
+//! QEMU does it the same way, no program is started for it (which QEMU's
+//! sandbox forbids), and a damaged file is known before its guest runs.
+//!
+//! ```text
+//! save: QEMU (stopped) --migrate--> socket --> zstd --> file
+//! load: file --> zstd --> socket --> QEMU (-incoming defer -S)
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
+use zstd::{Decoder, Encoder};
+
+use super::qmp::{Qmp, QmpError};
+use crate::machine::suspended::Memory;
+
+/// QEMU answers its monitor while it migrates.
+const QMP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A side that moves no byte for this long has failed.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that tells nobody of its changes.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Moved at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// Quarters a Linux guest's memory as fast as disks write, so that what is
+/// saved must wait less for its disk.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Bytes per second: more than any host has. QEMU's own limit is 128 MiB/s,
+/// meant for networks.
+const BANDWIDTH: u64 = 1 << 40;
+
+/// Why a VM was not saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    #[error("QEMU could not {doing} the guest's memory: {reason}")]
+    Failed { doing: &'static str, reason: String },
+    #[error("moving the guest's memory through \"{}\": {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("the file with the guest's memory: {0}")]
+    File(io::Error),
+    #[error("the file with the guest's memory is damaged: {0}")]
+    Damaged(String),
+    #[error("it took longer than {} s", .0.as_secs())]
+    Timeout(Duration),
+}
+
+/// When to give up.
+struct Deadline {
+    end: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    fn new(patience: Duration) -> Self {
+        Self { end: Instant::now() + patience, patience }
+    }
+
+    fn check(&self) -> Result<(), MigrationError> {
+        if Instant::now() < self.end { Ok(()) } else { Err(MigrationError::Timeout(self.patience)) }
+    }
+}
+
+/// Writes the memory of a VM that was stopped to `file`. Its disks belong to
+/// whoever loads it from then on; `cont` takes them back.
+pub fn save(
+    monitor: &Qmp,
+    socket: &Path,
+    file: &mut File,
+    patience: Duration,
+) -> Result<Memory, MigrationError> {
+    let deadline = Deadline::new(patience);
+    let trouble = |source| MigrationError::Socket { path: socket.to_owned(), source };
+    let listener = listen(socket).map_err(trouble)?;
+    let parameters = json!({ "max-bandwidth": BANDWIDTH });
+    monitor.execute("migrate-set-parameters", parameters, QMP_PATIENCE)?;
+    monitor.execute("migrate", address(socket), QMP_PATIENCE)?;
+    let mut stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(POLL),
+            Err(e) => return Err(trouble(e)),
+        }
+        progress(monitor, "write")?;
+        deadline.check()?;
+    };
+    stream.set_nonblocking(false).map_err(trouble)?;
+    stream.set_read_timeout(Some(STALLED)).map_err(trouble)?;
+    let mut packed = Encoder::new(&mut *file, ZSTD_LEVEL).map_err(MigrationError::File)?;
+    packed.include_checksum(true).map_err(MigrationError::File)?;
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = stream.read(&mut buffer).map_err(trouble)?;
+        if count == 0 {
+            break;
+        }
+        packed.write_all(&buffer[..count]).map_err(MigrationError::File)?;
+        deadline.check()?;
+    }
+    packed.finish().map_err(MigrationError::File)?;
+    // QEMU hangs up when it is done, and when it has failed.
+    while !progress(monitor, "write")? {
+        deadline.check()?;
+        std::thread::sleep(POLL);
+    }
+    Ok(Memory { length: file.metadata().map_err(MigrationError::File)?.len() })
+}
+
+/// Loads a VM that was started to be loaded. It stands still afterwards: only
+/// when this has succeeded may its guest be let run.
+pub fn load(
+    monitor: &Qmp,
+    socket: &Path,
+    file: &mut File,
+    expected: Memory,
+    patience: Duration,
+) -> Result<(), MigrationError> {
+    let deadline = Deadline::new(patience);
+    let trouble = |source| MigrationError::Socket { path: socket.to_owned(), source };
+    let length = file.metadata().map_err(MigrationError::File)?.len();
+    if length != expected.length {
+        let text = format!("it has {length} bytes instead of {}", expected.length);
+        return Err(MigrationError::Damaged(text));
+    }
+    monitor.execute("migrate-incoming", address(socket), QMP_PATIENCE)?;
+    let mut stream = loop {
+        match open(socket) {
+            Ok(stream) => break stream,
+            Err(e) if deadline.check().is_err() => return Err(trouble(e)),
+            Err(_) => std::thread::sleep(POLL),
+        }
+    };
+    stream.set_write_timeout(Some(STALLED)).map_err(trouble)?;
+    let damaged = |e: io::Error| MigrationError::Damaged(e.to_string());
+    let mut unpacked = Decoder::new(&mut *file).map_err(damaged)?.single_frame();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = unpacked.read(&mut buffer).map_err(damaged)?;
+        if count == 0 {
+            break;
+        }
+        if let Err(e) = stream.write_all(&buffer[..count]) {
+            // It closes a stream that it cannot read, and says why elsewhere.
+            progress(monitor, "read")?;
+            return Err(trouble(e));
+        }
+        deadline.check()?;
+    }
+    drop(stream);
+    while monitor.query_status(QMP_PATIENCE)? == "inmigrate" {
+        progress(monitor, "read")?;
+        deadline.check()?;
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Whether the migration has been completed; an error when it will not be.
+fn progress(monitor: &Qmp, doing: &'static str) -> Result<bool, MigrationError> {
+    let told = monitor.execute("query-migrate", Value::Null, QMP_PATIENCE)?;
+    match told.get("status").and_then(Value::as_str) {
+        Some("completed") => Ok(true),
+        Some("failed" | "cancelled") => {
+            let reason =
+                told.get("error-desc").and_then(Value::as_str).unwrap_or("no reason given");
+            Err(MigrationError::Failed { doing, reason: reason.to_owned() })
+        }
+        _ => Ok(false),
+    }
+}
+
+/// QEMU takes what follows `unix:` as it is, colons included.
+fn address(socket: &Path) -> Value {
+    json!({ "uri": format!("unix:{}", socket.display()) })
+}
+
+fn open(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+fn listen(path: &Path) -> io::Result<Socket> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(1)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
