@@ -204,7 +204,9 @@ pub fn authorities(machine: &Machine) {
 /// Where both speak, the user's own holds.
 pub fn the_users_own(machine: &Machine) {
     assert_eq!(machine.says(["cat", "/etc/own"]), "mine");
-    assert_eq!(machine.says(["cat", "/etc/subgid"]), "core:200000:65536");
+    // useradd(8) may have added a line for a user that this one does not name.
+    let ranges = machine.says(["cat", "/etc/subgid"]);
+    assert!(ranges.starts_with("core:200000:65536") && !ranges.contains(":1000000"), "{ranges}");
 }
 
 /// Run once, as the user, with the file as it was.

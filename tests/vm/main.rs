@@ -80,9 +80,9 @@ fn the_life_of_a_machine() {
     machine.tell("named namespaces", named::story);
     machine.tell("the supervisor is killed", crashes::supervisor_killed);
     machine.tell("another host key", crashes::other_host_key);
-    machine.tell("suspend and resume", suspended::story);
     machine.tell("stop and start", machine::stop_and_start);
     machine.tell("named namespaces after a reboot", named::after_a_reboot);
+    machine.tell("suspend and resume", suspended::story);
     machine.tell("killed while it is suspended or resumed", suspended::killed);
     machine.tell("an old memory and a newer disk", suspended::old_memory);
     machine.tell("a damaged memory", suspended::damaged);
