@@ -59,7 +59,7 @@ test: setup agent
 test-long: test agent-aarch64
 	sh scripts/setup.sh foreign
 	NSVM_AGENT=$(AGENT) NSVM_FOREIGN_AGENT=$(RELEASE)/nsvm-agent-aarch64 NSVM_TEST_ALL=1 \
-	sh -c '$(CARGO) test --locked --test agent many_rounds && $(CARGO) test --locked --test vm -- --include-ignored'
+	sh -c '$(CARGO) test --locked --test agent many_ && $(CARGO) test --locked --test vm -- --include-ignored'
 
 demo: build
 	sh scripts/demo.sh $(RELEASE)/nsvm
