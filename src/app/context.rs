@@ -33,6 +33,8 @@ pub struct Context {
     pub endpoints: Kind,
     /// The file of podman's connections, where there is no podman command.
     pub podman_connections: PathBuf,
+    /// Where the caller is; none: nobody can tell, or it is gone.
+    pub directory: Option<PathBuf>,
     /// The proxy variables that guests take over at a start.
     pub proxies: Vec<(String, String)>,
 }

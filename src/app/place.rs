@@ -2,10 +2,10 @@
 
 use super::Context;
 use super::local::Local;
-use super::run;
 use super::session::Connection;
+use super::{run, sharing};
 use crate::machine::name::MachineName;
-use crate::protocol::request::{ExecRequest, Surroundings, UserSpec};
+use crate::protocol::request::{Bytes, ExecRequest, Surroundings, UserSpec};
 
 /// A kernel with an agent.
 #[derive(Debug, Clone)]
@@ -42,14 +42,18 @@ impl Place {
         }
     }
 
-    /// Fills in what the place decides: who runs the request, and on this host
-    /// that it starts from the caller's own surroundings.
+    /// Fills in what the place decides: who runs the request, and where; on this
+    /// host that it starts from the caller's own surroundings.
     pub fn complete(&self, request: &mut ExecRequest) -> anyhow::Result<()> {
-        if matches!(self, Self::Local(_)) {
-            request.surroundings = surroundings(request);
-        }
-        if request.user.is_none() {
-            request.user = self.default_user()?;
+        match self {
+            Self::Machine { context, name } => {
+                let config = context.store.load(name)?;
+                request.user.get_or_insert_with(|| run::default_user(&config));
+                let directory = context.directory.as_deref();
+                let there = directory.and_then(|dir| sharing::in_guest(&config.volumes, dir));
+                request.caller_cwd = there.map(Bytes::from);
+            }
+            Self::Local(_) => request.surroundings = surroundings(request),
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Volumes and published ports, as a user asks for them: checked as a whole.
 
+use std::fs;
 use std::path::Path;
 
 use super::Refusal;
@@ -63,6 +64,25 @@ fn volume(text: &str) -> Result<Volume, Refusal> {
     typed.at(source).map_err(refused)
 }
 
+/// What the guest calls this `directory` of the host, if a volume has it: of
+/// several the closest one. Links in either path are followed.
+pub fn in_guest(volumes: &[Volume], directory: &Path) -> Option<Vec<u8>> {
+    if volumes.is_empty() {
+        return None;
+    }
+    let directory = fs::canonicalize(directory).ok()?;
+    let real = |volume: &Volume| fs::canonicalize(&volume.source).ok();
+    let sources: Vec<_> = volumes.iter().filter_map(|v| Some((real(v)?, v))).collect();
+    let around = sources.iter().filter(|(source, _)| directory.starts_with(source));
+    let (source, volume) = around.max_by_key(|(source, _)| source.components().count())?;
+    let mut there = volume.target.clone().into_bytes();
+    for part in directory.strip_prefix(source).ok()?.components() {
+        there.push(b'/');
+        there.extend_from_slice(part.as_os_str().as_encoded_bytes());
+    }
+    Some(there)
+}
+
 fn no_directory(source: &str) -> Refusal {
     let why = if Path::new(source).exists() { "is no directory" } else { "does not exist" };
     Refusal::new(format!("the volume's source \"{source}\" {why}"))
@@ -112,6 +132,26 @@ mod tests {
         let refused = sharing(&[], &["80:1", "80:2"]).ports().unwrap_err();
         assert!(refused.message.contains("published twice"), "{refused}");
         assert!(sharing(&[""], &[""]).volumes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_closest_volume_names_a_directory_for_the_guest() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = |name: &str| {
+            let dir = top.path().join(name);
+            fs::create_dir_all(&dir).unwrap();
+            dir
+        };
+        let (deep, beside) = (dir("src/a b/deep"), dir("src2"));
+        let volume = |name: &str, target: &str| {
+            Volume::at(format!("x:{target}").parse().unwrap(), dir(name).to_str().unwrap()).unwrap()
+        };
+        let volumes = [volume("src", "/mnt/src"), volume("src/a b", "/mnt/ab")];
+        let there = |dir: &Path| in_guest(&volumes, dir).map(|dir| String::from_utf8(dir).unwrap());
+        assert_eq!(there(&deep).as_deref(), Some("/mnt/ab/deep"));
+        assert_eq!(there(&dir("src")).as_deref(), Some("/mnt/src"));
+        assert_eq!((there(&beside), there(&top.path().join("gone"))), (None, None));
+        assert_eq!(in_guest(&[], &deep), None);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub fn context() -> anyhow::Result<Context> {
         auto_start: settings.run.auto_start.unwrap_or(false),
         endpoints: endpoints(),
         podman_connections: podman_connections(),
+        directory: env::current_dir().ok(),
         proxies: proxies(),
     })
 }

@@ -187,6 +187,9 @@ fn start_in(start: &StartDirectory) -> String {
     match start {
         StartDirectory::Present => "stay in the present directory".to_owned(),
         StartDirectory::Home(dir) => format!("start in the home {}, or else in /", shown(dir)),
+        StartDirectory::Caller { dir, home } => {
+            format!("start in {}, or else in the home {}, or else in /", shown(dir), shown(home))
+        }
         StartDirectory::Asked(dir) => format!("start in {}", shown(dir)),
     }
 }

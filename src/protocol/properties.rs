@@ -136,7 +136,7 @@ prop_compose! {
     fn exec()(
         argv in prop::collection::vec(bytes(), 0..5),
         env in prop::collection::vec((bytes(), bytes()), 0..4),
-        cwd in prop::option::of(bytes()),
+        (cwd, caller_cwd) in (prop::option::of(bytes()), prop::option::of(bytes())),
         user in prop::option::of((".*", prop::option::of(".*"))),
         tty in prop::option::of((bytes(), any::<(u16, u16)>())),
         // Boxed, because all of them at once are too much for a thread's stack.
@@ -145,7 +145,7 @@ prop_compose! {
         (limits, run) in (limits(), prop::option::of(run())),
     ) -> ExecRequest {
         ExecRequest {
-            argv, env, cwd, namespaces, limits,
+            argv, env, cwd, caller_cwd, namespaces, limits,
             run: run.map(Box::new),
             user: user.map(|(user, group)| UserSpec { user, group }),
             tty: tty.map(|(term, (rows, cols))| Terminal { term, size: Size { rows, cols, ..Size::default() } }),

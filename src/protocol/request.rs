@@ -64,6 +64,10 @@ pub struct ExecRequest {
     /// where the agent is.
     #[serde(default)]
     pub cwd: Option<Bytes>,
+    /// The guest's name of the caller's own directory, absolute: without a
+    /// `cwd` it is where to start, if it can be entered.
+    #[serde(default)]
+    pub caller_cwd: Option<Bytes>,
     /// Who runs it; none: whoever the agent runs as.
     #[serde(default)]
     pub user: Option<UserSpec>,

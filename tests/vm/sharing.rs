@@ -39,6 +39,11 @@ pub fn volumes(machine: &Machine) {
     root(&format!("echo guest >'{WRITABLE}/from guest'")).exits(0);
     let written = machine.home.path().join("shared dir/from guest");
     assert_eq!(fs::read_to_string(written).unwrap(), "guest\n");
+    let below = machine.home.path().join("shared dir/below");
+    fs::create_dir_all(&below).unwrap();
+    let pwd = ["--machine", machine.name(), "unshare", "--map-root-user", "pwd"];
+    let here = machine.home.nsvm(pwd).current_dir(&below).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&here.stdout), format!("{WRITABLE}/below\n"));
     root(&format!("touch '{READ_ONLY}/x'")).exits(1).complains(&["Read-only file system"]);
     // Not the guest's word: QEMU refuses although the guest mounts it anew.
     let again = "mount -t 9p -o trans=virtio,version=9p2000.L,rw nsvm1 /srv";

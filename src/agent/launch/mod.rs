@@ -246,7 +246,10 @@ fn start_directory(request: &ExecRequest, account: &Account) -> StartDirectory {
     let home = account.home.as_bytes();
     match &request.cwd {
         None if request.surroundings == Surroundings::Own => StartDirectory::Present,
-        None => StartDirectory::Home(home.to_vec()),
+        None => match &request.caller_cwd {
+            Some(dir) => StartDirectory::Caller { dir: dir.to_vec(), home: home.to_vec() },
+            None => StartDirectory::Home(home.to_vec()),
+        },
         Some(dir) if request.surroundings == Surroundings::Own => {
             StartDirectory::Asked(dir.to_vec())
         }

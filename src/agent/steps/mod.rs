@@ -181,15 +181,23 @@ fn shown(path: &[u8]) -> String {
 }
 
 fn enter(start: &StartDirectory, sys: &mut dyn Sys) -> Result<(), Failure> {
-    let (dir, result) = match start {
+    let root = b"/".as_slice();
+    let choice: Vec<&[u8]> = match start {
         StartDirectory::Present => return Ok(()),
-        StartDirectory::Home(dir) => {
-            (dir, sys.change_directory(dir).or_else(|_| sys.change_directory(b"/")))
-        }
-        StartDirectory::Asked(dir) => (dir, sys.change_directory(dir)),
+        StartDirectory::Home(home) => vec![home, root],
+        StartDirectory::Caller { dir, home } => vec![dir, home, root],
+        StartDirectory::Asked(dir) => vec![dir],
     };
-    let what = || format!("cannot change directory to {}", shown(dir));
-    result.map_err(|e| failed(FailedStep::WorkingDirectory, what(), &e))
+    let mut result = Ok(());
+    for dir in choice {
+        let what = || format!("cannot change directory to {}", shown(dir));
+        result =
+            sys.change_directory(dir).map_err(|e| failed(FailedStep::WorkingDirectory, what(), &e));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
 }
 
 /// `EINVAL` alone says little: a kernel may be built without a kind.

@@ -253,6 +253,17 @@ fn some_failures_do_not_matter() {
 }
 
 #[test]
+fn the_callers_directory_is_only_a_wish() {
+    let start = StartDirectory::Caller { dir: b"/mnt/src".to_vec(), home: b"/home/x".to_vec() };
+    let steps = [Step::EnterDirectory(start), Step::Exec];
+    assert_eq!(run_with(&steps, ("none", ENOENT)).0, ["cd /mnt/src", "exec"]);
+    assert_eq!(run_with(&steps, ("cd /mnt", EPERM)).0, ["cd /mnt/src", "cd /home/x", "exec"]);
+    let (calls, failure) = run_with(&steps, ("cd", ENOENT));
+    assert_eq!(calls, ["cd /mnt/src", "cd /home/x", "cd /"]);
+    assert_eq!(failure.step, FailedStep::WorkingDirectory);
+}
+
+#[test]
 fn a_directory_that_was_asked_for_must_exist() {
     let asked = Step::EnterDirectory(StartDirectory::Asked(b"/no".to_vec()));
     let (calls, failure) = run_with(&[asked], ("cd", ENOENT));

@@ -260,6 +260,9 @@ pub enum StartDirectory {
     Present,
     /// The user's home, or `/` where that cannot be entered, as login does.
     Home(Vec<u8>),
+    /// Where the caller is on its own host, if that can be entered here, or
+    /// else as in `Home`.
+    Caller { dir: Vec<u8>, home: Vec<u8> },
     /// What was asked for, or nothing.
     Asked(Vec<u8>),
 }
