@@ -16,6 +16,10 @@ use super::ssh::Ssh;
 
 const AIM: u64 = 3 << 20;
 
+/// Of memory, in bytes.
+const SUPERVISOR_AIM: u64 = 15 << 20;
+const AGENT_AIM: u64 = 6 << 20;
+
 /// Memory of the commands before is given back by then.
 const IDLE: Duration = Duration::from_secs(3);
 
@@ -44,6 +48,34 @@ pub fn rows(settings: &Settings, machine: &Machine, ssh: &Ssh) -> anyhow::Result
         rows.push(size(format!("`nsvm-agent {verb}`, idle, RSS"), memory, Aim::None));
     }
     Ok(rows)
+}
+
+/// Commands after which nothing may have grown.
+const MANY: usize = 1000;
+
+/// The same of supervisor and agent after many commands.
+pub fn after_many(machine: &Machine, ssh: &Ssh) -> anyhow::Result<Vec<Row>> {
+    say("A thousand commands");
+    let mut command = machine.nsvm(["exec", "true"]);
+    for _ in 0..MANY {
+        children::run(&mut command, SHORT)?;
+    }
+    children::sleep(IDLE)?;
+    let script = "grep VmRSS: /proc/$(systemctl show -PMainPID nsvm-agent)/status";
+    let agent = ssh.fresh(&[script], SHORT)?.stdout;
+    let agent = proc::rss_of(&agent).context("reading the agent's memory")?;
+    Ok(vec![
+        size(
+            format!("supervisor after {MANY} more commands, RSS"),
+            proc::rss(machine.supervisor()?.pid)?,
+            Aim::UnderSize(SUPERVISOR_AIM),
+        ),
+        size(
+            format!("`nsvm-agent serve` after {MANY} more commands, RSS"),
+            agent,
+            Aim::UnderSize(AGENT_AIM),
+        ),
+    ])
 }
 
 fn size(what: String, bytes: u64, aim: Aim) -> Row {

@@ -4,6 +4,7 @@ mod bare;
 mod calls;
 mod children;
 mod command;
+mod flow;
 mod footprint;
 mod host;
 mod images;
@@ -57,6 +58,8 @@ fn measure() -> anyhow::Result<()> {
     rows.extend(named::rows(&settings, &machine, &ssh)?);
     rows.extend(calls::rows(&settings, &machine)?);
     rows.extend(footprint::rows(&settings, &machine, &ssh)?);
+    rows.extend(flow::rows(&settings, &machine, &ssh, dir.path())?);
+    rows.extend(footprint::after_many(&machine, &ssh)?);
     machine.stop()?;
     rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
 

@@ -36,6 +36,8 @@ pub enum Aim {
     Times,
     /// Times the peer.
     AtMostTimes(f64),
+    /// The same by 95th percentiles.
+    P95AtMostTimes(f64),
     /// Seconds.
     Under(f64),
     /// Bytes.
@@ -66,6 +68,10 @@ impl Figure {
 
     fn seconds(self) -> Option<f64> {
         if let Self::Times(summary) = self { Some(summary.median) } else { None }
+    }
+
+    fn late(self) -> Option<f64> {
+        if let Self::Times(summary) = self { Some(summary.p95) } else { None }
     }
 }
 
@@ -108,6 +114,12 @@ fn judge(row: &Row) -> (String, String) {
             (difference, verdict(&format!("at most {}", signed(limit)), above.map(|a| a <= limit)))
         }
         Aim::AtMostTimes(limit) => {
+            (quotient, verdict(&format!("at most {limit} x"), times.map(|t| t <= limit)))
+        }
+        Aim::P95AtMostTimes(limit) => {
+            let pair = row.ours.late().zip(row.theirs.late());
+            let times = pair.map(|(ours, theirs)| ours / theirs);
+            let quotient = times.map_or(String::new(), |times| format!("{times:.2} x (p95)"));
             (quotient, verdict(&format!("at most {limit} x"), times.map(|t| t <= limit)))
         }
         Aim::Under(limit) => {
@@ -203,6 +215,8 @@ mod tests {
         let (compared, aim) = judged(0.009, &[], Aim::Under(0.01));
         assert_eq!((&*compared, &*aim), ("", "under 10.0 ms: met"));
         assert_eq!(judged(1.0, &[], Aim::AtMostTimes(0.5)).1, "at most 0.5 x");
+        let (compared, aim) = judged(3.0, &[1.0, 1.0, 2.0], Aim::P95AtMostTimes(1.2));
+        assert_eq!((&*compared, &*aim), ("1.50 x (p95)", "at most 1.2 x: **missed**"));
     }
 
     #[test]
