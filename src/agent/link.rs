@@ -186,3 +186,40 @@ fn poll_write_fd(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::io::AsyncWriteExt;
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// In a pipe of packets each write is one: what yamux says in one turn goes
+    /// out in one.
+    #[tokio::test(flavor = "current_thread")]
+    async fn small_frames_go_out_together() {
+        let (unused, _keep) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::DIRECT).unwrap();
+        let mut link = Link::new(unused, writer).unwrap();
+        for frame in 0..100_u8 {
+            link.write_all(&[frame; 20]).await.unwrap();
+            link.flush().await.unwrap();
+        }
+        let output = link.output();
+        poll_fn(|cx| output.borrow_mut().poll_flush(cx)).await.unwrap();
+        let mut packet = [0; 4096];
+        assert_eq!(rustix::io::read(&reader, &mut packet).unwrap(), 2000);
+        assert_eq!((packet[0], packet[1999]), (0, 99));
+        // A large body is written from where it is, behind what is pending.
+        link.write_all(&[1; 30]).await.unwrap();
+        link.write_all(&[2; DIRECT]).await.unwrap();
+        let mut packet = [0; 2 * DIRECT];
+        let mut count = 0;
+        while count < 30 + DIRECT {
+            count += rustix::io::read(&reader, &mut packet[count..]).unwrap();
+        }
+        assert!(packet[..30] == [1; 30] && packet[30..count] == [2; DIRECT]);
+    }
+}

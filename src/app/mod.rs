@@ -8,6 +8,7 @@ pub mod context;
 pub mod copy;
 pub mod doctor;
 pub mod events;
+pub mod hand_over;
 pub mod image;
 pub mod info;
 pub mod init;

@@ -24,10 +24,10 @@ impl Place {
     }
 
     /// The same, and one to a machine goes on when what carries it dies. It
-    /// ends with this process.
-    pub fn lasting_connection(&self) -> anyhow::Result<Connection> {
+    /// ends with this process; `say` tells its user when that takes a while.
+    pub fn lasting_connection(&self, say: fn(&str)) -> anyhow::Result<Connection> {
         match self {
-            Self::Machine { context, name } => run::lasting_connection(context, name),
+            Self::Machine { context, name } => run::lasting_connection(context, name, say),
             Self::Local(local) => local.connection(),
         }
     }

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 
 use super::listing;
-use super::session::resume::{self, Guide, Unreachable};
+use super::session::resume::{self, Guide, Notice, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
-use super::{Context, Place, Refusal, start};
+use super::{Context, Place, Refusal, hand_over, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
@@ -18,12 +19,14 @@ use crate::machine::status::Status;
 use crate::namespace::listing::Snapshot;
 use crate::protocol::outcome::{Failure, Info, Outcome, Plan};
 use crate::protocol::request::{self as protocol, ExecRequest, ListRequest, UserSpec};
+use crate::protocol::resume::PATIENCE;
 
 /// Runs `request` there on this process's own streams, as the place's user
-/// unless the request names one.
-pub fn run(place: &Place, mut request: ExecRequest) -> anyhow::Result<Outcome> {
+/// unless the request names one. `say` has a line for the user when the machine
+/// cannot be reached for a while.
+pub fn run(place: &Place, mut request: ExecRequest, say: fn(&str)) -> anyhow::Result<Outcome> {
     place.complete(&mut request)?;
-    session::run_here(place.lasting_connection()?, request)
+    session::run_here(place.lasting_connection(say)?, request)
 }
 
 /// The same on streams of the caller's, without a terminal.
@@ -69,11 +72,26 @@ pub(super) fn connection(context: &Context, name: &MachineName) -> anyhow::Resul
 pub(super) fn lasting_connection(
     context: &Context,
     name: &MachineName,
+    say: fn(&str),
 ) -> anyhow::Result<Connection> {
     let first = connection(context, name)?;
     let boot = Boot::of(context, name);
     let again = Again { context: context.clone(), name: name.clone(), boot };
-    resume::open(first, again)
+    let name = name.clone();
+    resume::open(first, again, move |notice| say(&sentence(notice, &name)))
+}
+
+fn sentence(notice: Notice, name: &MachineName) -> String {
+    match notice {
+        Notice::Away => {
+            let seconds = PATIENCE.as_secs();
+            format!(
+                "nsvm: the connection to machine \"{name}\" is lost; the command runs on, \
+                 and is waited for up to {seconds} s"
+            )
+        }
+        Notice::Back => format!("nsvm: the connection to machine \"{name}\" is back"),
+    }
 }
 
 /// Finds the machine again, as any command does.
@@ -137,11 +155,15 @@ pub(super) fn default_user(config: &MachineConfig) -> UserSpec {
 /// How often a supervisor may die under a command that is just asking it.
 const ATTEMPTS: u32 = 3;
 
+/// A supervisor grants a session at once, or waits 15 s for a link.
+const GRANT: Duration = Duration::from_secs(30);
+
 /// A session with the machine's agent, granted. The inner error: there is no
 /// link for the time being.
 fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connection, Refusal>> {
     for attempt in 1.. {
-        let asked = connect(context, name)?.and_then(|mut client| Ok((client.reply()?, client)));
+        let asked = connect(context, name)?
+            .and_then(|mut client| Ok((client.reply_within(GRANT)?, client)));
         match asked {
             Ok((Reply::Done, client)) => return Ok(Ok(over(client))),
             Ok((Reply::Down { message, hint }, _)) => {
@@ -168,6 +190,7 @@ fn over(client: Client) -> Connection {
 
 /// The inner error is that of a supervisor which is there but does not answer.
 fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<Client>> {
+    hand_over::settle(context, name)?;
     let socket = context.store.paths(name).control_socket();
     let ask = || Client::ask(&socket, &Request::Session);
     let alone = |asked: &io::Result<Client>| asked.as_ref().err().is_some_and(nobody_listens);

@@ -1,6 +1,6 @@
 //! Errors for people: what, why, and the way out.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use super::template::Failure;
 use crate::app::Refusal;
@@ -51,6 +51,13 @@ fn marked(style: &str, mark: &str, text: &str) {
 /// A line on stderr; a closed stderr is nobody's problem.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The same while a program has the terminal, which may be raw: then a new line
+/// does not begin at the left by itself.
+pub fn aside(text: &str) {
+    let end = if io::stderr().is_terminal() { "\r\n" } else { "\n" };
+    let _ = write!(io::stderr(), "{text}{end}");
 }
 
 fn sentence(hint: &str) -> String {

@@ -93,7 +93,8 @@ pub fn run(target: &Target, wording: Wording, request: Result<ExecRequest, Usage
             return wording.usage_code();
         }
     };
-    let outcome = environment::place(target).and_then(|place| app::run::run(&place, request));
+    let outcome =
+        environment::place(target).and_then(|place| app::run::run(&place, request, report::aside));
     match outcome {
         Ok(outcome) => {
             let verdict = verdict(wording, &outcome);

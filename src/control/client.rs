@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use interprocess::local_socket::{Stream, prelude::*};
 
@@ -29,6 +30,23 @@ impl Client {
         let text = self.read_line()?;
         serde_json::from_slice(&text).map_err(|e| {
             io::Error::new(io::ErrorKind::InvalidData, format!("a reply that is none: {e}"))
+        })
+    }
+
+    /// The next reply, if it comes within `patience`: `TimedOut` says that the
+    /// supervisor hangs. Windows' pipes know no such deadline.
+    pub fn reply_within(&mut self, patience: Duration) -> io::Result<Reply> {
+        let limited = self.stream.set_recv_timeout(Some(patience)).is_ok();
+        let reply = self.reply();
+        if limited {
+            self.stream.set_recv_timeout(None)?;
+        }
+        reply.map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                let text = format!("it has not answered for {} s", patience.as_secs());
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            }
+            _ => e,
         })
     }
 

@@ -30,6 +30,8 @@ pub enum Request {
     Stop { force: bool, timeout_ms: u64 },
     /// Save the guest's memory and end the VM.
     Suspend,
+    /// End the supervisor and leave the VM to the next one.
+    HandOver,
 }
 
 /// What the supervisor answers.

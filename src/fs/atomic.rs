@@ -1,6 +1,7 @@
 //! Atomic writes: temporary file in the same directory, fsync, rename, fsync
 //! of the directory. A reader sees the old bytes or the new ones.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub enum Access {
 pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(dir)?;
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(&temporary(path)).tempfile_in(dir)?;
     file.write_all(bytes)?;
     match access {
         Access::Owner => host::restrict_to_owner(file.path())?,
@@ -30,6 +31,28 @@ pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> io::Result<()>
     file.as_file().sync_all()?;
     persist(file, path)?;
     sync_dir(dir)
+}
+
+/// How the names of temporary files for `path` begin. No machine's name has
+/// the last character: another's begins otherwise.
+fn temporary(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".tmp-");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push("~");
+    prefix
+}
+
+/// Removes what writers of `path` left beside it that were killed. For whoever
+/// holds the lock under which it is written.
+pub fn sweep(path: &Path) {
+    let Some(dir) = path.parent() else { return };
+    let prefix = temporary(path);
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Renames the temporary file, trying again where another program briefly
@@ -72,6 +95,21 @@ mod tests {
         write_atomic(&path, b"second", Access::Default).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_atomic(&path, b"kept", Access::Default).unwrap();
+        for left in [".tmp-a.json~x1", ".tmp-a.json~", ".tmp-a.json-b.json~x2"] {
+            fs::write(dir.path().join(left), b"torn").unwrap();
+        }
+        sweep(&path);
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, [".tmp-a.json-b.json~x2", "a.json"]);
     }
 
     #[cfg(unix)]

@@ -140,6 +140,9 @@ impl ImageError {
             Self::Checksums { source, .. } => source.hint().to_owned(),
             Self::Registry { source, .. } => source.hint(),
             Self::Recipe { source, .. } => return source.hint(),
+            Self::Cache { dir, source } if source.kind() == io::ErrorKind::StorageFull => {
+                format!("Free some space on the file system of \"{}\"", dir.display())
+            }
             Self::Cache { dir, .. } => {
                 format!(
                     "Make \"{}\" writable, or name another one in NSVM_IMAGE_CACHE",

@@ -17,25 +17,42 @@ const AGENT: &str = "/usr/local/libexec/nsvm-agent";
 const SCRIPT: &str = include_str!("../../machine-config/guest/install-agent.sh");
 const UNIT: &str = include_str!("../../machine-config/guest/nsvm-agent.service");
 
-/// The agent we would install: a static Linux program and its digest.
+/// The agent we would install: a static Linux program, not kept in memory, and
+/// its digest.
 #[derive(Debug)]
 pub struct AgentBinary {
-    bytes: Vec<u8>,
+    path: PathBuf,
     sha256: String,
 }
 
 impl AgentBinary {
     pub fn read(path: &Path) -> Result<Self, LinkError> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| LinkError::AgentFile { path: path.display().to_string(), source })?;
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { bytes, sha256 })
+        let sha256 = digest(&bytes(path)?);
+        Ok(Self { path: path.to_owned(), sha256 })
+    }
+
+    /// What was read, read again.
+    fn bytes(&self) -> Result<Vec<u8>, LinkError> {
+        let bytes = bytes(&self.path)?;
+        if digest(&bytes) == self.sha256 {
+            return Ok(bytes);
+        }
+        Err(LinkError::AgentChanged { path: self.path.display().to_string() })
     }
 
     /// Lower-case hex.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, LinkError> {
+    std::fs::read(path)
+        .map_err(|source| LinkError::AgentFile { path: path.display().to_string(), source })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A channel whose other end is the agent, just after its greeting.
@@ -56,8 +73,13 @@ pub(super) fn attach(
     let connected = session::connect(target, end)?;
     let user = &target.user;
     match greet(&connected.session, user, end) {
-        Ok(greeted) if suits(&greeted.hello, agent) => return checked(connected, greeted),
-        Ok(greeted) => tracing::info!(found = greeted.hello.sha256, "another agent is installed"),
+        Ok(greeted) => match judge(&greeted.hello, agent) {
+            Verdict::Stays => return Ok(attached(connected, greeted)),
+            Verdict::Replaced => {
+                tracing::info!(found = greeted.hello.sha256, "another agent is installed");
+            }
+            Verdict::Foreign => return Err(protocol(&greeted.hello)),
+        },
         Err(LinkError::NoAgent(reason)) => tracing::info!(reason, "no agent answers yet"),
         Err(e) => return Err(e),
     }
@@ -66,12 +88,36 @@ pub(super) fn attach(
     if greeted.hello.sha256 != agent.sha256 {
         return Err(LinkError::Install("another agent than the installed one answers".into()));
     }
-    checked(connected, greeted)
+    if greeted.hello.protocol != PROTOCOL {
+        return Err(protocol(&greeted.hello));
+    }
+    Ok(attached(connected, greeted))
+}
+
+/// What becomes of the agent that answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Stays,
+    Replaced,
+    /// Neither can it be replaced nor spoken to.
+    Foreign,
 }
 
 /// Another agent stays while something runs there that would not outlive it.
-fn suits(hello: &Hello, agent: &AgentBinary) -> bool {
-    hello.sha256 == agent.sha256 || (hello.busy && hello.protocol == PROTOCOL)
+fn judge(hello: &Hello, agent: &AgentBinary) -> Verdict {
+    let speaks = hello.protocol == PROTOCOL;
+    match hello.sha256 == agent.sha256 {
+        true if speaks => Verdict::Stays,
+        // Its file was replaced, and it was not restarted.
+        true => Verdict::Replaced,
+        false if !hello.busy => Verdict::Replaced,
+        false if speaks => Verdict::Stays,
+        false => Verdict::Foreign,
+    }
+}
+
+fn protocol(hello: &Hello) -> LinkError {
+    LinkError::Protocol { theirs: hello.protocol, ours: PROTOCOL }
 }
 
 struct Greeted {
@@ -80,12 +126,9 @@ struct Greeted {
     rest: Vec<u8>,
 }
 
-fn checked(connected: Connected, greeted: Greeted) -> Result<Attached, LinkError> {
+fn attached(connected: Connected, greeted: Greeted) -> Attached {
     let Greeted { channel, hello, rest } = greeted;
-    if hello.protocol != PROTOCOL {
-        return Err(LinkError::Protocol { theirs: hello.protocol, ours: PROTOCOL });
-    }
-    Ok(Attached { connected, channel, hello, rest })
+    Attached { connected, channel, hello, rest }
 }
 
 /// Runs `attach` in the guest and reads the agent's greeting.
@@ -156,8 +199,9 @@ fn upload(session: &Session, agent: &AgentBinary) -> Result<PathBuf, LinkError> 
     let home = sftp.realpath(Path::new(".")).map_err(during(doing))?;
     // Not `join`: the path is the guest's, whatever the host's separator is.
     let path = PathBuf::from(format!("{}/.nsvm-agent.upload", home.display()));
+    let bytes = agent.bytes()?;
     let mut file = sftp.create(&path).map_err(during(doing))?;
-    file.write_all(&agent.bytes).map_err(|e| LinkError::Install(format!("{doing}: {e}")))?;
+    file.write_all(&bytes).map_err(|e| LinkError::Install(format!("{doing}: {e}")))?;
     file.close().map_err(during(doing))?;
     Ok(path)
 }
@@ -182,6 +226,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn another_agent_is_replaced_once_nothing_runs_there() {
+        let agent = AgentBinary { path: PathBuf::new(), sha256: "ours".into() };
+        let judged = |sha256: &str, protocol, busy| {
+            let hello = Hello {
+                protocol,
+                version: "9".into(),
+                sha256: sha256.into(),
+                boot_id: String::new(),
+                arch: String::new(),
+                kernel: String::new(),
+                busy,
+            };
+            judge(&hello, &agent)
+        };
+        for busy in [false, true] {
+            assert_eq!(judged("ours", PROTOCOL, busy), Verdict::Stays);
+        }
+        assert_eq!(judged("other", PROTOCOL, true), Verdict::Stays);
+        assert_eq!(judged("other", PROTOCOL, false), Verdict::Replaced);
+        for protocol in [PROTOCOL - 1, PROTOCOL + 1] {
+            assert_eq!(judged("other", protocol, false), Verdict::Replaced);
+            assert_eq!(judged("other", protocol, true), Verdict::Foreign);
+        }
+        let [older, newer] = [PROTOCOL - 1, PROTOCOL + 1]
+            .map(|theirs| LinkError::Protocol { theirs, ours: PROTOCOL }.hint().unwrap());
+        assert!(older.contains("older nsvm") && newer.contains("newer nsvm"));
+    }
+
+    #[test]
     fn root_needs_no_sudo() {
         assert_eq!(as_root("root", "x"), "exec x");
         assert!(as_root("core", "x").contains("exec sudo -n x"));
@@ -199,6 +272,17 @@ mod tests {
     #[test]
     fn quoting_survives_quotes() {
         assert_eq!(quote("/home/o'b"), r"'/home/o'\''b'");
+    }
+
+    #[test]
+    fn an_agent_that_has_changed_is_not_installed_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        std::fs::write(&path, b"old").unwrap();
+        let agent = AgentBinary::read(&path).unwrap();
+        assert_eq!(agent.bytes().unwrap(), b"old");
+        std::fs::write(&path, b"new").unwrap();
+        assert!(agent.bytes().unwrap_err().to_string().contains("is another one than"));
     }
 
     #[test]

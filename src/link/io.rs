@@ -139,3 +139,29 @@ impl Drop for ChannelIo {
         self.bell.ring();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What yamux says in one turn is handed over, and sent, as one.
+    #[test]
+    fn small_frames_are_gathered_until_the_flush() {
+        let (mut io, mut ends) = pair().unwrap();
+        for frame in 0..100_u8 {
+            io.write_all(&[frame; 20]).now_or_never().unwrap().unwrap();
+        }
+        assert!(ends.from_tokio.try_recv().is_err(), "not before");
+        io.flush().now_or_never().unwrap().unwrap();
+        let chunk = ends.from_tokio.try_recv().unwrap();
+        assert_eq!((chunk.len(), chunk[0], chunk[1999]), (2000, 0, 99));
+        assert!(ends.from_tokio.try_recv().is_err(), "one only");
+        // More than a chunk does not wait for a flush.
+        io.write_all(&vec![7; 2 * CHUNK + 1]).now_or_never().unwrap().unwrap();
+        let sizes = [ends.from_tokio.try_recv().unwrap(), ends.from_tokio.try_recv().unwrap()];
+        assert_eq!(sizes.map(|chunk| chunk.len()), [CHUNK, CHUNK]);
+    }
+}

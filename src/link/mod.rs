@@ -59,6 +59,8 @@ pub enum LinkError {
     Closed(String),
     #[error("reading the agent \"{path}\": {source}")]
     AgentFile { path: String, source: std::io::Error },
+    #[error("the agent \"{path}\" is another one than when this supervisor began")]
+    AgentChanged { path: String },
 }
 
 impl LinkError {
@@ -74,6 +76,17 @@ impl LinkError {
             }
             Self::Install(_) | Self::NoAgent(_) => {
                 "The guest needs sshd with SFTP, sudo or doas without a password, and systemd or OpenRC"
+            }
+            Self::AgentChanged { .. } => {
+                "Use the nsvm that it belongs to: its next command brings a supervisor of its own"
+            }
+            Self::Protocol { theirs, ours } if theirs < ours => {
+                "Commands of an older nsvm still run in the guest: wait until they have ended, \
+                 or use `nsvm machine restart`"
+            }
+            Self::Protocol { .. } => {
+                "Commands of a newer nsvm still run in the guest: use that nsvm, or wait until \
+                 they have ended"
             }
             _ => return None,
         };
@@ -94,6 +107,18 @@ pub struct Link {
     hello: Hello,
     open: mpsc::Sender<OpenReply>,
     closed: watch::Receiver<Option<String>>,
+    /// How many clients use it.
+    users: Arc<watch::Sender<usize>>,
+}
+
+/// A client's use of the link, which ends when this is dropped.
+#[derive(Debug)]
+pub struct InUse(Arc<watch::Sender<usize>>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.send_modify(|users| *users -= 1);
+    }
 }
 
 impl Link {
@@ -115,7 +140,7 @@ impl Link {
         let (open, requests) = mpsc::channel(64);
         let (closing, closed) = watch::channel(None);
         tokio::spawn(mux::drive(io, requests, closing));
-        Ok(Self { hello, open, closed })
+        Ok(Self { hello, open, closed, users: Arc::new(watch::Sender::new(0)) })
     }
 
     /// Who answered.
@@ -128,6 +153,22 @@ impl Link {
         let (reply, stream) = oneshot::channel();
         self.open.send(reply).await.map_err(|_| self.why_closed())?;
         stream.await.map_err(|_| self.why_closed())?
+    }
+
+    /// Notes that a client uses the link. Does not keep it.
+    pub fn in_use(&self) -> InUse {
+        self.users.send_modify(|users| *users += 1);
+        InUse(self.users.clone())
+    }
+
+    pub fn is_unused(&self) -> bool {
+        *self.users.borrow() == 0
+    }
+
+    /// Waits until no client uses it.
+    pub async fn unused(&self) {
+        // The sender lives as long as this.
+        let _ = self.users.subscribe().wait_for(|users| *users == 0).await;
     }
 
     /// Waits until the link is gone, and says why.

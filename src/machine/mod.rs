@@ -1,5 +1,6 @@
 //! The vocabulary of machines: pure values, no effects.
 
+pub mod build;
 pub mod config;
 pub mod event;
 pub mod name;

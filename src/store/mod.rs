@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::fs::{Access, Lock, is_locked, write_atomic};
+use crate::fs::{Access, Lock, is_locked, sweep, write_atomic};
 use crate::machine::config::{MachineConfig, VERSION};
 use crate::machine::name::{MachineName, nearest};
 use crate::machine::paths::{Dirs, MachinePaths};
@@ -177,6 +177,7 @@ impl Store {
     /// Writes a config that is new or changed; the caller holds the lock.
     pub fn save(&self, config: &MachineConfig) -> Result<(), StoreError> {
         let path = self.paths(&config.name).config();
+        sweep(&path);
         let bytes = serde_json::to_vec_pretty(config).expect("plain fields serialize");
         write_atomic(&path, &bytes, Access::Default).map_err(io_error("writing", &path))
     }
@@ -292,6 +293,9 @@ impl Store {
         if self.default_name() == *name {
             let _ = fs::remove_file(self.dirs.default_machine());
         }
+        let paths = self.paths(name);
+        sweep(&paths.config());
+        sweep(&paths.ignition());
         remove_all(&self.files_of(name))
     }
 

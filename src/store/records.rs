@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{StoreError, io_error};
 use crate::fs::{Access, write_atomic};
+use crate::machine::build::Build;
 use crate::machine::published::Published;
 use crate::machine::status::Status;
 use crate::machine::suspended::Hardware;
@@ -68,6 +69,9 @@ pub struct RunRecord {
     /// What QEMU was started with: whoever suspends it needs to know.
     #[serde(default)]
     pub hardware: Option<Hardware>,
+    /// Which nsvm the supervisor is; none: an older one than this field.
+    #[serde(default)]
+    pub supervisor: Option<Build>,
 }
 
 /// The agent that answered on the link.
@@ -146,6 +150,7 @@ mod tests {
             clock_drift_ms: None,
             resets: 0,
             hardware: None,
+            supervisor: None,
         }
     }
 

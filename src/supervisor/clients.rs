@@ -90,6 +90,11 @@ async fn answer(mut stream: Stream, desk: Desk) {
             let _ = desk.happenings.send(Happening::SuspendAsked(waiter));
             forward(&mut stream, replies).await
         }
+        Request::HandOver => {
+            let (waiter, replies) = mpsc::unbounded_channel();
+            let _ = desk.happenings.send(Happening::HandOverAsked(waiter));
+            forward(&mut stream, replies).await
+        }
         Request::Session => session(stream, desk.link).await,
         Request::Status => write_reply(&mut stream, &status(&desk)).await,
         Request::Events => events(stream, &desk.news).await,
@@ -163,13 +168,14 @@ async fn session(mut stream: Stream, watch: LinkWatch) -> std::io::Result<()> {
         Ok(up) => {
             link = Arc::downgrade(&up);
             // It was lost at this moment: the next one may be up soon.
-            up.open().await.map_err(|e| down(&e.to_string()))
+            let in_use = up.in_use();
+            up.open().await.map(|agent| (agent, in_use)).map_err(|e| down(&e.to_string()))
         }
         Err(reply) => Err(reply),
     };
     match opened {
         Err(reply) => write_reply(&mut stream, &reply).await,
-        Ok(agent) => {
+        Ok((agent, _in_use)) => {
             write_reply(&mut stream, &Reply::Done).await?;
             let mut agent = agent.compat();
             let both = tokio::io::copy_bidirectional_with_sizes(

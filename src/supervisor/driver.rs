@@ -1,6 +1,8 @@
 //! Executes what the life cycle decides: the only place with effects on a VM.
 
 mod farewell;
+mod linking;
+mod suspending;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +13,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::bring_up::{self, BringUp};
+use super::bring_up::BringUp;
 use super::clients::{self, Desk};
 use super::clock::{Reading, SharedPulse};
 use super::feed::Feed;
 use super::launch::Launched;
 use super::lifecycle::{Action, Ending, Failure, Input, State, Wish, step};
-use super::link_keeper::{self, LinkSlot, LinkState};
+use super::link_keeper::{self, LinkSlot};
 use super::news::News;
-use super::suspend::Save;
 use super::vm::{Fate, Vm};
-use super::volumes;
-use crate::app::{Context, stop};
+use crate::app::{Context, hand_over, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
 use crate::fs::{Lock, is_locked};
@@ -37,10 +37,6 @@ pub type Spawned = Launched;
 
 /// Between two presses of the guest's power button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
-
-/// A drift of the guest's clock that differs by so many milliseconds from the
-/// one on record is worth another record.
-const DRIFT_TOLD: u64 = 20;
 
 /// What the driver is told.
 pub enum Happening {
@@ -57,6 +53,8 @@ pub enum Happening {
     Reset,
     /// Somebody wants the machine suspended, and to be told.
     SuspendAsked(mpsc::UnboundedSender<Reply>),
+    /// A newer nsvm wants to supervise the VM, and to be told.
+    HandOverAsked(mpsc::UnboundedSender<Reply>),
 }
 
 struct Driver {
@@ -75,6 +73,10 @@ struct Driver {
     adopting: bool,
     /// Those who asked for the machine to be suspended.
     suspending: Vec<mpsc::UnboundedSender<Reply>>,
+    /// Those who want to take over.
+    successors: Vec<mpsc::UnboundedSender<Reply>>,
+    /// The record on the disk is not this run's latest.
+    unwritten: bool,
 }
 
 /// Runs until the VM has ended or the start was undone.
@@ -118,12 +120,24 @@ pub async fn run(
         tasks: Vec::new(),
         adopting,
         suspending: Vec::new(),
+        successors: Vec::new(),
+        unwritten: false,
     };
-    driver.record();
-    driver.begin(timeout);
+    match driver.write_record() {
+        // Nobody could tell where the run has got to.
+        Err(why) if !adopting => {
+            let _ = driver.happenings.send(Happening::Life(Input::StartFailed(why)));
+        }
+        written => {
+            driver.unwritten = written.is_err();
+            driver.begin(timeout);
+        }
+    }
     let ending = driver.live(&mut inbox).await;
     driver.await_first_client().await;
+    // The next supervisor's socket has the same name: this one goes first.
     listening.abort();
+    let _ = listening.await;
     driver.drop_tasks();
     // A QEMU that was started at the very moment the start was given up.
     while let Ok(happening) = inbox.try_recv() {
@@ -143,6 +157,7 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
     RunRecord {
         phase: if adopting { Phase::Running } else { Phase::Starting },
         supervisor_pid: std::process::id(),
+        supervisor: Some(hand_over::own(context)),
         ..found.unwrap_or(RunRecord {
             phase: Phase::Starting,
             supervisor_pid: 0,
@@ -155,6 +170,7 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
             clock_drift_ms: None,
             resets: 0,
             hardware: None,
+            supervisor: None,
         })
     }
 }
@@ -266,6 +282,10 @@ impl Driver {
                 self.suspending.push(waiter);
                 Some(Input::Asked(Wish::Suspend))
             }
+            Happening::HandOverAsked(waiter) => {
+                self.successors.push(waiter);
+                Some(Input::Asked(Wish::HandOver))
+            }
             Happening::Agent(agent) => {
                 let before = self.run.agent.as_ref();
                 if before.is_some_and(|before| before.boot_id != agent.boot_id) {
@@ -293,52 +313,9 @@ impl Driver {
         }));
     }
 
-    /// Watches over the link for the rest of the run.
-    fn keep_link(&mut self, link: Option<Box<Link>>) {
-        let dialling = match bring_up::target(&self.context, &self.config) {
-            Ok(Some(found)) => found.at(self.run.ssh_port),
-            Ok(None) => return self.slot.set(own_provisioning()),
-            Err(why) => {
-                let hint = why.hint.unwrap_or_default();
-                return self.slot.set(LinkState::Never { message: why.message, hint });
-            }
-        };
-        let happenings = self.happenings.clone();
-        // Its supervisor may have died just when they were unmounted.
-        let mounts = self.adopting && !self.config.volumes.is_empty();
-        let dialled = move |link: &Arc<Link>| {
-            let hello = link.hello();
-            if mounts {
-                let link = link.clone();
-                tokio::spawn(async move { volumes::mount(&link).await });
-            }
-            let _ = happenings.send(Happening::Agent(AgentRecord {
-                version: hello.version.clone(),
-                sha256: hello.sha256.clone(),
-                boot_id: hello.boot_id.clone(),
-            }));
-        };
-        let link = link.map(|link| Arc::new(*link));
-        let happenings = self.happenings.clone();
-        let clock_read = move |reading| drop(happenings.send(Happening::Clock(reading)));
-        let (slot, pulse) = (self.slot.clone(), self.pulse.clone());
-        let keeping = link_keeper::keep(slot, link, dialling, pulse, dialled, clock_read);
-        self.tasks.push(tokio::spawn(keeping));
-    }
-
-    /// The record is written anew for what somebody may want to know.
-    fn note_clock(&mut self, reading: Reading) {
-        let known = self.run.clock_drift_ms;
-        let told = known.is_some_and(|known| known.abs_diff(reading.drift_ms) < DRIFT_TOLD);
-        if told && !reading.stepped {
-            return;
-        }
-        self.run.clock_drift_ms = Some(reading.drift_ms);
-        self.record();
-    }
-
     fn act(&mut self, action: &Action) -> Fate {
         match *action {
+            Action::Trim => self.trim(),
             Action::PowerDown => self.press_power_button(),
             Action::Quit => {
                 self.press = None;
@@ -358,35 +335,15 @@ impl Driver {
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
             Action::RefuseSuspend(ref why) => {
                 let reply = self.not_suspended(why);
-                self.tell_suspending(&reply);
+                tell(&mut self.suspending, &reply);
+            }
+            Action::RefuseHandOver(ref why) => {
+                let reply = Reply::failed(why.message.clone(), why.hint.clone());
+                tell(&mut self.successors, &reply);
             }
             Action::Finish => self.timer = None,
         }
         Fate::Going
-    }
-
-    fn save(&self) {
-        let work = Save {
-            context: self.context.clone(),
-            name: self.config.name.clone(),
-            volumes: self.config.volumes.clone(),
-            link: self.desk.link.clone(),
-            monitor: self.vm.monitor(),
-            run: self.run.clone(),
-        };
-        let happenings = self.happenings.clone();
-        // Not among the tasks that an end aborts: it is waited for.
-        tokio::spawn(async move {
-            let told = work.run().await.map_or_else(Input::SaveFailed, |()| Input::Saved);
-            let _ = happenings.send(Happening::Life(told));
-        });
-    }
-
-    fn tell_suspending(&mut self, reply: &Reply) {
-        for waiter in self.suspending.drain(..) {
-            // One that has gone does not care.
-            let _ = waiter.send(reply.clone());
-        }
     }
 
     fn announce_running(&mut self) {
@@ -407,15 +364,19 @@ impl Driver {
         self.press = Some(Instant::now() + PRESS_AGAIN);
     }
 
-    fn not_suspended(&self, why: &Failure) -> Reply {
-        let message = format!("unable to suspend \"{}\": {}", self.config.name, why.message);
-        Reply::failed(message, why.hint.clone())
+    /// A record that cannot be written is tried again with the next one, at the
+    /// latest when the guest's clock is read.
+    fn record(&mut self) {
+        let written = self.write_record();
+        self.unwritten = written.is_err();
+        if let Err(why) = written {
+            tracing::warn!("{}", why.message);
+        }
     }
 
-    fn record(&self) {
-        if let Err(e) = self.context.store.save_run_record(&self.config.name, &self.run) {
-            tracing::warn!("writing the run record: {e}");
-        }
+    fn write_record(&self) -> Result<(), Failure> {
+        let written = self.context.store.save_run_record(&self.config.name, &self.run);
+        written.map_err(|e| Failure { message: e.to_string(), hint: e.hint() })
     }
 
     /// The machine is or was up just now, on this port.
@@ -436,11 +397,10 @@ impl Driver {
     }
 }
 
-fn own_provisioning() -> LinkState {
-    LinkState::Never {
-        message: "this machine was made with --ignition-path: nothing of nsvm is in the guest"
-            .into(),
-        hint: "Use the guest's own SSH, or make a machine without --ignition-path".into(),
+/// One that has gone does not care.
+fn tell(waiters: &mut Vec<mpsc::UnboundedSender<Reply>>, reply: &Reply) {
+    for waiter in waiters.drain(..) {
+        let _ = waiter.send(reply.clone());
     }
 }
 

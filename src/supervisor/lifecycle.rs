@@ -3,11 +3,14 @@
 //! ```text
 //!            Ready                StopAsked           VmGone
 //! Starting ---------> Running -----------> Stopping --------> Ended
-//!    |  StartFailed, Cancelled, VmGone        |  deadline: quit, then kill
+//!    |                                        |  trim, power button, and by
+//!    |  StartFailed, Cancelled, VmGone        |  deadline quit, then kill
 //!    +-----------> RollingBack ----VmGone-----+----------------> Ended
 //!
 //! Adopting ---Ready---> Running, and then what was asked meanwhile
 //!    |  StartFailed: Ended; a VM that is not ours to undo is left alone
+//!
+//! Running --HandOverAsked--> Ended; the VM runs on
 //!
 //! Running --SuspendAsked--> Suspending --Saved--> Leaving --VmGone--> Ended
 //!    ^------- SaveFailed -------+
@@ -17,6 +20,10 @@ use std::time::Duration;
 
 /// QEMU ends itself within this time once told to quit.
 pub const QUIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A guest gives back what its file systems do not use within this time, or
+/// goes without: an ext4 of 100 GiB takes a second or two, translated.
+pub const TRIM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a run is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +55,21 @@ pub enum State {
 /// What somebody wants of a machine that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    Stop { force: bool, patience: Duration },
+    Stop {
+        force: bool,
+        patience: Duration,
+    },
     Suspend,
+    /// The VM shall have another supervisor.
+    HandOver,
 }
 
 /// How the VM is being ended: each is tried when the one before did not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Means {
+    /// The guest was asked to give back disk space first; then it will have
+    /// `patience` to shut down.
+    Trim { patience: Duration },
     /// The guest was asked (ACPI power button).
     PowerDown,
     /// QEMU was asked.
@@ -77,6 +92,8 @@ pub enum Ending {
     Stopped,
     /// It was up and waits in a file.
     Suspended,
+    /// It goes on without this supervisor.
+    HandedOver,
     StartFailed(Failure),
 }
 
@@ -92,6 +109,8 @@ pub enum Input {
     /// The guest's memory is safe in its file.
     Saved,
     SaveFailed(Failure),
+    /// The guest gave its free disk space back, or cannot.
+    Trimmed,
     /// The timer set last has run out.
     Deadline,
     /// QEMU is gone.
@@ -101,6 +120,8 @@ pub enum Input {
 /// What the driver shall do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Have the guest give its free disk space back.
+    Trim,
     PowerDown,
     Quit,
     Kill,
@@ -116,6 +137,8 @@ pub enum Action {
     Refuse(&'static str),
     /// Tell those who asked for it that the machine was not suspended.
     RefuseSuspend(Failure),
+    /// Tell those who asked for it that this supervisor stays.
+    RefuseHandOver(Failure),
     /// Clean up and leave.
     Finish,
 }
@@ -131,6 +154,10 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
         (State::Starting, Input::VmGone) => {
             (State::Ended(Ending::StartFailed(vm_died())), vec![Finish])
         }
+        (State::Running, Input::Asked(Wish::HandOver)) => {
+            (State::Ended(Ending::HandedOver), vec![Finish])
+        }
+        (state, Input::Asked(Wish::HandOver)) => (state, vec![Action::RefuseHandOver(not_now())]),
         (State::Adopting { .. }, Input::Asked(wish)) => {
             (State::Adopting { wish: Some(wish) }, vec![])
         }
@@ -141,9 +168,12 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
             (State::Ended(Ending::StartFailed(why)), vec![Finish])
         }
         (State::Running, Input::Asked(Wish::Stop { force: false, patience })) => (
-            State::Stopping(Means::PowerDown),
-            vec![AnnounceStopping, PowerDown, Action::SetTimer(patience)],
+            State::Stopping(Means::Trim { patience }),
+            vec![AnnounceStopping, Action::Trim, Action::SetTimer(TRIM_PATIENCE.min(patience))],
         ),
+        (State::Stopping(Means::Trim { patience }), Input::Trimmed | Input::Deadline) => {
+            (State::Stopping(Means::PowerDown), vec![PowerDown, Action::SetTimer(patience)])
+        }
         (State::Running, Input::Asked(Wish::Stop { force: true, .. })) => (
             State::Stopping(Means::Quit),
             vec![AnnounceStopping, Quit, Action::SetTimer(QUIT_PATIENCE)],
@@ -180,7 +210,10 @@ pub fn step(state: State, input: Input) -> (State, Vec<Action>) {
             state @ (State::Running | State::Adopting { .. } | State::Suspending { .. }),
             Input::Cancelled,
         ) => (state, vec![Refuse("the machine is running already: stop it instead")]),
-        (State::Stopping(Means::PowerDown), Input::Asked(Wish::Stop { force: true, .. })) => (
+        (
+            State::Stopping(Means::Trim { .. } | Means::PowerDown),
+            Input::Asked(Wish::Stop { force: true, .. }),
+        ) => (
             State::Stopping(Means::Quit),
             vec![Note("Ending the VM at once"), Quit, Action::SetTimer(QUIT_PATIENCE)],
         ),
@@ -272,11 +305,13 @@ mod tests {
 
     #[test]
     fn a_clean_run() {
-        let (state, actions) = run([Input::Ready, asked(false), Input::VmGone]);
+        let (state, actions) = run([Input::Ready, asked(false), Input::Trimmed, Input::VmGone]);
         assert_eq!(state, State::Ended(Ending::Stopped));
         let wanted = [
             Action::AnnounceRunning,
             Action::AnnounceStopping,
+            Action::Trim,
+            Action::SetTimer(TRIM_PATIENCE),
             Action::PowerDown,
             Action::SetTimer(PATIENCE),
             Action::Finish,
@@ -286,13 +321,15 @@ mod tests {
 
     #[test]
     fn a_stop_gets_harder_with_each_deadline() {
-        let (state, actions) = run([Input::Ready, asked(false), Input::Deadline, Input::Deadline]);
+        let deadlines = [Input::Deadline, Input::Deadline, Input::Deadline];
+        let (state, actions) = run([Input::Ready, asked(false)].into_iter().chain(deadlines));
         assert_eq!(state, State::Stopping(Means::Kill));
         let hard: Vec<_> = actions
             .into_iter()
-            .filter(|a| matches!(a, Action::PowerDown | Action::Quit | Action::Kill))
+            .filter(|a| !matches!(a, Action::Note(_) | Action::SetTimer(_)))
+            .skip_while(|a| *a != Action::Trim)
             .collect();
-        assert_eq!(hard, [Action::PowerDown, Action::Quit, Action::Kill]);
+        assert_eq!(hard, [Action::Trim, Action::PowerDown, Action::Quit, Action::Kill]);
     }
 
     #[test]
@@ -317,7 +354,8 @@ mod tests {
     #[test]
     fn an_adopted_vm_is_stopped_politely_and_never_undone() {
         let adopting = State::Adopting { wish: None };
-        let (state, actions) = run_from(adopting.clone(), [asked(false), Input::Ready]);
+        let inputs = [asked(false), Input::Ready, Input::Trimmed];
+        let (state, actions) = run_from(adopting.clone(), inputs);
         assert_eq!(state, State::Stopping(Means::PowerDown));
         assert!(actions.contains(&Action::PowerDown) && !actions.contains(&Action::Quit));
         let (state, actions) = run_from(adopting, [Input::StartFailed(failure("x"))]);
@@ -329,6 +367,17 @@ mod tests {
     fn force_cuts_a_patient_stop_short() {
         let (state, _) = run([Input::Ready, asked(false), asked(true)]);
         assert_eq!(state, State::Stopping(Means::Quit));
+        let (state, _) = run([Input::Ready, asked(false), Input::Trimmed, asked(true)]);
+        assert_eq!(state, State::Stopping(Means::Quit));
+    }
+
+    #[test]
+    fn an_impatient_stop_trims_no_longer_than_it_waits() {
+        let patience = Duration::from_secs(1);
+        let stop = Input::Asked(Wish::Stop { force: false, patience });
+        let (state, actions) = run([Input::Ready, stop]);
+        assert_eq!(state, State::Stopping(Means::Trim { patience }));
+        assert_eq!(actions.last(), Some(&Action::SetTimer(patience)));
     }
 
     #[test]
@@ -336,6 +385,24 @@ mod tests {
         let (state, actions) = run([Input::Ready, Input::VmGone]);
         assert_eq!(state, State::Ended(Ending::Stopped));
         assert_eq!(actions.last(), Some(&Action::Finish));
+    }
+
+    #[test]
+    fn only_a_running_machine_is_handed_over_and_its_vm_left_alone() {
+        let hand_over = Input::Asked(Wish::HandOver);
+        let (state, actions) = run([Input::Ready, hand_over.clone()]);
+        assert_eq!(state, State::Ended(Ending::HandedOver));
+        assert_eq!(actions, [Action::AnnounceRunning, Action::Finish]);
+        let stopping = vec![Input::Ready, asked(false)];
+        for inputs in [vec![], stopping, vec![Input::Ready, SUSPEND], vec![Input::Cancelled]] {
+            let (before, _) = run(inputs);
+            let (state, actions) = run_from(before.clone(), [hand_over.clone()]);
+            assert_eq!(state, before);
+            assert!(matches!(actions[..], [Action::RefuseHandOver(_)]), "{actions:?}");
+        }
+        let wish = Some(Wish::Stop { force: false, patience: PATIENCE });
+        let (state, _) = run_from(State::Adopting { wish }, [hand_over]);
+        assert_eq!(state, State::Adopting { wish }, "the stop is not forgotten");
     }
 
     const SUSPEND: Input = Input::Asked(Wish::Suspend);
@@ -362,7 +429,7 @@ mod tests {
         assert_eq!(actions.last(), Some(&Action::RefuseSuspend(failure("disk full"))));
         // A stop that came meanwhile is not forgotten.
         let (state, _) = run([Input::Ready, SUSPEND, asked(false), failed()]);
-        assert_eq!(state, State::Stopping(Means::PowerDown));
+        assert_eq!(state, State::Stopping(Means::Trim { patience: PATIENCE }));
         let (state, _) = run([Input::Ready, SUSPEND, asked(false), Input::Saved]);
         assert_eq!(state, State::Leaving);
     }

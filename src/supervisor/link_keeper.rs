@@ -10,6 +10,7 @@ use super::bring_up::Dialling;
 use super::clock::{self, Reading, SharedPulse};
 use crate::control::message::Reply;
 use crate::link::{Link, LinkError};
+use crate::protocol::resume::PATIENCE;
 
 /// One attempt to dial a guest that was up before.
 const DIAL_PATIENCE: Duration = Duration::from_secs(60);
@@ -85,6 +86,14 @@ impl LinkWatch {
         drop(self.0.wait_for(other).await);
     }
 
+    /// The link, if it is up now.
+    pub fn now(&self) -> Option<Arc<Link>> {
+        match &*self.0.borrow() {
+            LinkState::Up(link) => Some(link.clone()),
+            LinkState::Down(_) | LinkState::Never { .. } => None,
+        }
+    }
+
     /// The link, once it is up; else the reply that says why there is none.
     pub async fn up_within(mut self, patience: Duration) -> Result<Arc<Link>, Reply> {
         // Whether it came or the patience ended: what holds now is the answer.
@@ -118,19 +127,56 @@ pub async fn keep(
     dialled: impl Fn(&Arc<Link>),
     clock_read: impl Fn(Reading),
 ) {
+    let mut replacing = Replacing::Soon;
     loop {
         if let Some(link) = link.take() {
+            if link.hello().sha256 == dialling.agent.sha256() {
+                replacing = Replacing::Soon;
+            }
             dialled(&link);
             slot.set(LinkState::Up(link.clone()));
             let why = tokio::select! {
                 why = link.closed() => why,
                 why = clock::keep(&link, &pulse.resumed, &clock_read) => why,
                 () = pulse.reset.notified() => "the guest was reset".into(),
+                () = outdated(&link, &dialling, replacing) => {
+                    replacing = Replacing::Later;
+                    "another agent takes the place of the guest's".into()
+                }
             };
             tracing::warn!(why, "the link is lost, dialling again");
             slot.set(LinkState::Down(why));
         }
         link = Some(Arc::new(redial(&slot, &dialling).await));
+    }
+}
+
+/// How long nothing must use an agent that is to be replaced.
+#[derive(Debug, Clone, Copy)]
+enum Replacing {
+    /// A script's next command shall not have to wait for it.
+    Soon,
+    /// It was not replaced although it looked idle: a command is kept there for
+    /// a client that may come back.
+    Later,
+}
+
+/// Returns when the guest's agent is not ours and nothing uses it any more:
+/// whoever dials next replaces it.
+async fn outdated(link: &Link, dialling: &Dialling, replacing: Replacing) {
+    if link.hello().sha256 == dialling.agent.sha256() {
+        return std::future::pending().await;
+    }
+    let quiet = match replacing {
+        Replacing::Soon => Duration::from_secs(1),
+        Replacing::Later => PATIENCE,
+    };
+    loop {
+        link.unused().await;
+        tokio::time::sleep(quiet).await;
+        if link.is_unused() {
+            return;
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod news;
 mod readiness;
 mod resume;
 mod suspend;
+mod trim;
 mod vm;
 mod volumes;
 mod wake;

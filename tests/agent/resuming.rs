@@ -34,7 +34,7 @@ impl Host {
     fn connection(&self) -> Connection {
         let first = self.link.lock().unwrap().connection();
         let again = self.clone();
-        resume::open(first, again).unwrap()
+        resume::open(first, again, |_| {}).unwrap()
     }
 
     /// As if sshd had been killed.

@@ -7,9 +7,13 @@ mod changes;
 mod connections;
 mod failures;
 mod formats;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod health;
 mod images;
 mod keeping;
+#[cfg(target_os = "linux")]
+mod killed;
 #[cfg(target_os = "linux")]
 mod local;
 mod older;

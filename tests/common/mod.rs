@@ -59,7 +59,16 @@ impl Home {
 
     /// A command that is not waited for: the builder of std.
     pub fn spawnable<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> std::process::Command {
-        let mut command = std::process::Command::new(program());
+        self.spawnable_by(&program(), args)
+    }
+
+    /// The same of another file with the program.
+    pub fn spawnable_by<'a>(
+        &self,
+        program: &Path,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
         command.env("NSVM_HOME", self.path()).env("NSVM_SYSTEM_CONFIG", self.path().join("etc"));
         if !self.shares_images {
             command.env_remove("NSVM_IMAGE_CACHE");
@@ -105,6 +114,58 @@ pub fn processes_with(text: &str) -> Vec<u32> {
         }
     }
     found
+}
+
+/// A process that works in some home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub arguments: String,
+}
+
+impl Process {
+    pub fn is_supervisor(&self) -> bool {
+        self.arguments.split('\0').nth(1) == Some("supervise")
+    }
+
+    /// Not one that is only asked what it can do.
+    pub fn is_qemu(&self) -> bool {
+        self.arguments.contains("\0-uuid\0")
+    }
+}
+
+impl Home {
+    /// All processes that nsvm has started in this home and that live, zombies
+    /// too: what it starts has its environment.
+    pub fn processes(&self) -> Vec<Process> {
+        let variable = format!("NSVM_HOME={}", self.path().display());
+        let ours = |environment: &[u8]| {
+            environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
+        };
+        let entries = std::fs::read_dir("/proc").unwrap().flatten();
+        let process = |entry: std::fs::DirEntry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&line).into_owned();
+            ours(&environment).then_some(Process { pid, arguments })
+        };
+        entries.filter_map(process).collect()
+    }
+}
+
+/// Children of a process that have ended and that it has not reaped.
+pub fn zombies_of(pid: u32) -> Vec<u32> {
+    let stat = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut words = rest.split_whitespace();
+        Some((words.next()? == "Z", words.next()?.parse::<u32>().ok()?))
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|child| stat(*child) == Some((true, pid)))
+        .collect()
 }
 
 /// The program under test.

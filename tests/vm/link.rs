@@ -35,7 +35,7 @@ pub fn commands_outlive(machine: &Machine) {
     }
 }
 
-fn begin(machine: &Machine, command: &[&str]) -> (Child, ChildStderr) {
+pub fn begin(machine: &Machine, command: &[&str]) -> (Child, ChildStderr) {
     let words = ["--machine", NAME].iter().chain(command).copied();
     let mut command = machine.home.spawnable(words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -44,19 +44,19 @@ fn begin(machine: &Machine, command: &[&str]) -> (Child, ChildStderr) {
     (child, stderr)
 }
 
-fn end(child: Child) -> (Option<i32>, String) {
+pub fn end(child: Child) -> (Option<i32>, String) {
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
-fn wait_for_word(stderr: &mut ChildStderr) {
+pub fn wait_for_word(stderr: &mut ChildStderr) {
     let mut word = [0; 6];
     stderr.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"begun\n");
 }
 
 /// Whether the long runs are wanted.
-fn all() -> bool {
+pub fn all() -> bool {
     std::env::var_os("NSVM_TEST_ALL").is_some()
 }
 
@@ -156,7 +156,7 @@ pub fn clock(machine: &Machine) {
     eventually("inspect shows it", || drift().is_some_and(|ms| ms.abs() < 1000));
 }
 
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + crate::common::PATIENCE;
     while !condition() {
         assert!(Instant::now() < end, "not in time: {what}");

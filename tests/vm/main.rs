@@ -15,12 +15,14 @@ mod commands;
 mod conformance;
 mod copies;
 mod crashes;
+mod fair;
 mod features;
 #[cfg(target_arch = "x86_64")]
 mod foreign;
 mod guest;
 mod link;
 mod machine;
+mod matrix;
 mod named;
 mod run;
 #[path = "../image/server.rs"]
@@ -29,6 +31,8 @@ mod sharing;
 mod stream;
 mod suspended;
 mod terminal;
+mod thrift;
+mod upgrade;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -98,8 +102,13 @@ fn the_link_of_a_machine() {
     machine.start();
     machine.tell("commands outlive supervisor and link", link::commands_outlive);
     machine.tell("many commands", link::many_commands);
+    machine.tell("words beside a flood", fair::interactive_beside_bulk);
     machine.tell("the clock after a pause", link::clock);
+    machine.tell("a newer nsvm", upgrade::in_place);
+    machine.tell("a machine that does nothing", thrift::idle);
+    machine.tell("disk space", thrift::disk_space);
     machine.tell("what may be killed", link::killed);
+    machine.tell("any signal to anything", matrix::story);
     machine.tell("a guest that reboots", link::rebooted);
     machine.tell("the pid of another process", link::pid_of_another);
 }

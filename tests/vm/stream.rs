@@ -28,7 +28,7 @@ fn packed(disk: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
         text

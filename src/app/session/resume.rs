@@ -7,11 +7,12 @@
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use uuid::Uuid;
 
 use super::Connection;
@@ -20,8 +21,31 @@ use crate::protocol::resume::{self, Answer, Opening, PATIENCE, Token};
 /// Between two attempts to find another way.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How long what may take.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Until the agent says whether it knows a stream.
+    answer: Duration,
+    /// Until the user is told.
+    quiet: Duration,
+}
+
+/// A guest that is there answers at once; one that does not has lost its link
+/// (`supervisor::clock`), which is dialled again. A supervisor is found again
+/// within half a second: nobody needs to know.
+const TIMES: Times = Times { answer: Duration::from_secs(30), quiet: Duration::from_secs(1) };
+
 /// Read at once from a way.
 const BUFFER: usize = 64 * 1024;
+
+/// What the user of a command may want to know about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// It cannot be reached, and is looked for.
+    Away,
+    /// It was found, after all.
+    Back,
+}
 
 /// Why there is no way.
 pub enum Unreachable {
@@ -41,8 +65,21 @@ pub trait Guide: Send {
 }
 
 /// Opens a new stream by `first`; the connection that comes of it goes on by
-/// others that the guide finds.
-pub fn open(first: Connection, guide: impl Guide + 'static) -> anyhow::Result<Connection> {
+/// others that the guide finds, and `tell` hears of it if that takes long.
+pub fn open(
+    first: Connection,
+    guide: impl Guide + 'static,
+    tell: impl Fn(Notice) + Send + Sync + 'static,
+) -> anyhow::Result<Connection> {
+    open_within(TIMES, first, guide, tell)
+}
+
+fn open_within(
+    times: Times,
+    first: Connection,
+    guide: impl Guide + 'static,
+    tell: impl Fn(Notice) + Send + Sync + 'static,
+) -> anyhow::Result<Connection> {
     let Connection { reader, mut writer, away } = first;
     let token = Token { id: Uuid::new_v4().into_bytes(), secret: Uuid::new_v4().into_bytes() };
     // Goes out with the first record, in one packet.
@@ -54,7 +91,8 @@ pub fn open(first: Connection, guide: impl Guide + 'static) -> anyhow::Result<Co
         wire: Mutex::new(Wire { writer: Some(writer), out }),
         away: Arc::clone(&away),
     });
-    let keeper = Keeper { shared: Arc::clone(&shared), token, guide };
+    let (tell, late) = (Arc::new(tell), Vec::new());
+    let keeper = Keeper { shared: Arc::clone(&shared), token, times, guide, tell, late };
     thread::Builder::new().name("way".to_owned()).spawn(move || keeper.keep(reader))?;
     let ends = [shared.clone(), shared];
     let [reader, writer] = ends.map(End);
@@ -163,13 +201,22 @@ impl Write for End {
 }
 
 /// Reads the ways.
-struct Keeper<G> {
+struct Keeper<G, T> {
     shared: Arc<Shared>,
     token: Token,
+    times: Times,
     guide: G,
+    tell: Arc<T>,
+    /// Ways that were given up because no answer came. To close one would say
+    /// that this client is gone, should the agent still take it; so they stay
+    /// until a later one is taken.
+    late: Vec<(Box<dyn Write + Send>, Listening)>,
 }
 
-impl<G: Guide> Keeper<G> {
+/// Hears the agent's word, and has the way behind it.
+type Listening = mpsc::Receiver<io::Result<([u8; Answer::LENGTH], Box<dyn Read + Send>)>>;
+
+impl<G: Guide, T: Fn(Notice) + Send + Sync + 'static> Keeper<G, T> {
     fn keep(mut self, mut reader: Box<dyn Read + Send>) {
         loop {
             if let Err(why) = self.read(&mut *reader) {
@@ -178,7 +225,7 @@ impl<G: Guide> Keeper<G> {
             self.shared.away.store(true, Ordering::Relaxed);
             // Whoever is writing to it fails, because its other end is closed.
             self.shared.wire().writer = None;
-            match self.resume() {
+            match self.resume_aloud() {
                 Ok(new) => reader = new,
                 Err(why) => return self.shared.end(format!("{why:#}")),
             }
@@ -204,6 +251,26 @@ impl<G: Guide> Keeper<G> {
         }
     }
 
+    /// Resumes, and says so if it does not go without saying.
+    fn resume_aloud(&mut self) -> anyhow::Result<Box<dyn Read + Send>> {
+        let (done, waits) = mpsc::channel::<()>();
+        let quiet = self.times.quiet;
+        let tell = Arc::clone(&self.tell);
+        let telling = thread::Builder::new().name("away".to_owned()).spawn(move || {
+            let late = waits.recv_timeout(quiet) == Err(RecvTimeoutError::Timeout);
+            if late {
+                tell(Notice::Away);
+            }
+            late
+        })?;
+        let found = self.resume();
+        drop(done);
+        if telling.join().unwrap_or(false) && found.is_ok() {
+            (self.tell)(Notice::Back);
+        }
+        found
+    }
+
     fn resume(&mut self) -> anyhow::Result<Box<dyn Read + Send>> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -224,17 +291,29 @@ impl<G: Guide> Keeper<G> {
         }
     }
 
-    fn attach(&self, way: Connection) -> Result<Box<dyn Read + Send>, Unreachable> {
+    fn attach(&mut self, way: Connection) -> Result<Box<dyn Read + Send>, Unreachable> {
         let yet = |e: io::Error| Unreachable::Yet(e.into());
-        let Connection { mut reader, mut writer, .. } = way;
+        let Connection { reader, mut writer, .. } = way;
         let received = self.shared.state().stream.received();
         let opening = Opening { token: self.token, resume: Some(received) };
         writer.write_all(&opening.encode()).and_then(|()| writer.flush()).map_err(yet)?;
-        let mut answer = [0; Answer::LENGTH];
-        reader.read_exact(&mut answer).map_err(yet)?;
+        let answer = listen(reader).map_err(yet)?;
+        let heard = match answer.recv_timeout(self.times.answer) {
+            Err(RecvTimeoutError::Timeout) => {
+                self.late.push((writer, answer));
+                let seconds = self.times.answer.as_secs();
+                return Err(Unreachable::Yet(anyhow!(
+                    "the guest's agent has not answered for {seconds} s"
+                )));
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(heard) => heard,
+        };
+        let (answer, reader) = heard.map_err(yet)?;
         let Some(Answer::Attached(received)) = Answer::decode(&answer) else {
             return Err(Unreachable::Ever(self.guide.forgotten()));
         };
+        self.late.clear();
         let mut wire = self.shared.wire();
         let resumed = self.shared.state().stream.resumed(received);
         resumed.map_err(|e| Unreachable::Ever(e.into()))?;
@@ -242,6 +321,18 @@ impl<G: Guide> Keeper<G> {
         wire.out.clear();
         Ok(reader)
     }
+}
+
+/// Reads the answer aside, because not every system's connections can be read
+/// with a deadline. The thread ends with the answer or the connection.
+fn listen(mut reader: Box<dyn Read + Send>) -> io::Result<Listening> {
+    let (told, heard) = mpsc::channel();
+    thread::Builder::new().name("answer".to_owned()).spawn(move || {
+        let mut answer = [0; Answer::LENGTH];
+        let read = reader.read_exact(&mut answer);
+        let _ = told.send(read.map(|()| (answer, reader)));
+    })?;
+    Ok(heard)
 }
 
 #[cfg(test)]

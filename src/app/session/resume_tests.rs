@@ -66,7 +66,7 @@ fn found() -> (mpsc::Sender<Result<Connection, Unreachable>>, Given) {
 fn what_was_under_way_arrives_by_the_next_way() {
     let (mut agent, connection) = Way::new();
     let (give, find) = found();
-    let Connection { mut reader, mut writer, away } = open(connection, find).unwrap();
+    let Connection { mut reader, mut writer, away } = open(connection, find, |_| {}).unwrap();
     writer.write_all(b"request").unwrap();
     let first = agent.opening();
     assert_eq!(first.resume, None);
@@ -106,7 +106,7 @@ fn what_was_under_way_arrives_by_the_next_way() {
 fn an_agent_that_knows_nothing_ends_it() {
     let (agent, connection) = Way::new();
     let (give, find) = found();
-    let Connection { mut reader, mut writer, .. } = open(connection, find).unwrap();
+    let Connection { mut reader, mut writer, .. } = open(connection, find, |_| {}).unwrap();
     drop(agent);
     let (mut agent, connection) = Way::new();
     give.send(Ok(connection)).unwrap();
@@ -115,4 +115,33 @@ fn an_agent_that_knows_nothing_ends_it() {
     let error = reader.read(&mut [0]).unwrap_err();
     assert!(error.to_string().contains("it was restarted"), "{error}");
     assert!(writer.write_all(b"x").is_err());
+}
+
+/// One that does not answer is left alone, and stays open: its end would tell
+/// the agent that this client is gone.
+#[test]
+fn a_way_without_an_answer_is_given_up_and_the_user_told() {
+    let (agent, connection) = Way::new();
+    let (give, find) = found();
+    let (tell, told) = mpsc::channel();
+    let times = Times { answer: Duration::from_millis(200), quiet: Duration::from_millis(50) };
+    let tell = move |notice| tell.send(notice).unwrap();
+    let opened = open_within(times, connection, find, tell).unwrap();
+    drop(agent);
+    let (mut silent, connection) = Way::new();
+    give.send(Ok(connection)).unwrap();
+    let first = silent.opening();
+    let (mut agent, connection) = Way::new();
+    give.send(Ok(connection)).unwrap();
+    let again = agent.opening();
+    assert_eq!((first.token, again.resume), (again.token, Some(0)));
+    let (closed, heard) = mpsc::channel();
+    let waiting = thread::spawn(move || closed.send(silent.reader.read(&mut [0])));
+    assert!(heard.recv_timeout(Duration::from_millis(100)).is_err(), "it was closed");
+    agent.writer.write_all(&Answer::Attached(0).encode()).unwrap();
+    assert_eq!(heard.recv_timeout(DEADLINE).unwrap().unwrap(), 0);
+    waiting.join().unwrap().unwrap();
+    let notices: Vec<_> = (0..2).map(|_| told.recv_timeout(DEADLINE).unwrap()).collect();
+    assert_eq!(notices, [Notice::Away, Notice::Back]);
+    drop(opened);
 }

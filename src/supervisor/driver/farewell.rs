@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Driver;
+use super::{Driver, tell};
 use crate::control::message::Reply;
 use crate::machine::event::RunState;
 use crate::supervisor::launch::restore_disk;
@@ -13,17 +13,23 @@ use crate::supervisor::link_keeper::LinkState;
 /// come at all.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Whoever takes over is told within this time; QEMU's monitor talks to it only
+/// when this process is gone.
+const SHORT_FAREWELL: Duration = Duration::from_millis(100);
+
 impl Driver {
     /// Leaves nothing of this run behind, but never touches what belongs to a
     /// VM that still lives; says whether it is gone.
     pub(super) async fn finish(&mut self, ending: &Ending) -> bool {
-        self.slot.set(LinkState::Down("the machine has stopped".into()));
+        if *ending != Ending::HandedOver {
+            self.slot.set(LinkState::Down("the machine has stopped".into()));
+        }
         let paths = self.context.store.paths(&self.config.name);
         if !self.vm.is_gone() {
             return false;
         }
         match ending {
-            Ending::Stopped | Ending::Suspended => self.touch_history(),
+            Ending::Stopped | Ending::Suspended | Ending::HandedOver => self.touch_history(),
             Ending::StartFailed(_) => self.restore_first_disk().await,
         }
         if let Err(e) = std::fs::remove_dir_all(paths.runtime_dir()) {
@@ -56,16 +62,27 @@ impl Driver {
         let _ = tokio::time::timeout(FAREWELL, met.wait_for(|met| *met)).await;
     }
 
+    /// Commands that run are not told anything: they find the next supervisor.
+    async fn make_room(&mut self) {
+        tell(&mut self.successors, &Reply::Done);
+        self.desk.sessions.close();
+        let _ = tokio::time::timeout(SHORT_FAREWELL, self.desk.sessions.wait()).await;
+    }
+
     pub(super) async fn say_goodbye(&mut self, ending: &Ending, vm_is_gone: bool) {
+        if *ending == Ending::HandedOver {
+            return self.make_room().await;
+        }
         let start = match ending {
-            Ending::Stopped | Ending::Suspended => Reply::Done,
+            Ending::Stopped | Ending::Suspended | Ending::HandedOver => Reply::Done,
             Ending::StartFailed(why) => self.failed_start(why),
         };
         let suspend = match ending {
             Ending::Suspended => Reply::Done,
             _ => self.not_suspended(&Failure { message: "it was stopped".into(), hint: None }),
         };
-        self.tell_suspending(&suspend);
+        tell(&mut self.suspending, &suspend);
+        tell(&mut self.successors, &Reply::failed("the machine has stopped", None));
         let stop = match ending {
             Ending::StartFailed(why) if !vm_is_gone => {
                 let message = format!("its VM runs, but cannot be controlled: {}", why.message);
