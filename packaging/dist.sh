@@ -6,6 +6,7 @@
 # agents of both architectures; those of Linux come as deb and rpm too. On a Mac
 # NSVM_AGENTS names a directory with nsvm-agent-x86_64 and nsvm-agent-aarch64,
 # which only Linux builds.
+# The same sources give the same archives: times in them are the last commit's.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/foreign.sh
@@ -22,6 +23,8 @@ Darwin) default="aarch64-apple-darwin x86_64-apple-darwin" ;;
 esac
 targets=${*:-$default}
 
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 
 # Linux programs are static: they run on any distribution.
@@ -49,10 +52,49 @@ agents() {
     echo "$built/agents"
 }
 
+# Manual pages and completions, which are the same for all systems, from the
+# program for this one.
+documents() {
+    native=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
+    nsvm=$built/$native/release/nsvm
+    [ -x "$nsvm" ] || cargo_build "$native" --release --features vendored --bin nsvm >&2
+    share=$built/documents
+    rm -rf "$share"
+    install -d "$share/man/man1" "$share/bash-completion/completions" \
+        "$share/zsh/site-functions" "$share/fish/vendor_completions.d" "$share/nsvm"
+    "$nsvm" man "$share/man/man1" >&2
+    "$nsvm" completion bash >"$share/bash-completion/completions/nsvm"
+    "$nsvm" completion zsh >"$share/zsh/site-functions/_nsvm"
+    "$nsvm" completion fish >"$share/fish/vendor_completions.d/nsvm.fish"
+    "$nsvm" completion powershell >"$share/nsvm/nsvm.ps1"
+    echo "$share"
+}
+
+# DIR and NAME as OUT/NAME.tar.gz or .zip. Only Linux has what makes it the same
+# each time.
+pack() {
+    dir=$1 name=$2
+    if [ "$(uname -s)" = Linux ]; then
+        find "$dir/$name" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    fi
+    case $name in
+    *windows*)
+        rm -f "$out/$name.zip"
+        (cd "$dir" && find "$name" | LC_ALL=C sort | TZ=UTC zip -qX -@ "$out/$name.zip")
+        ;;
+    *linux*)
+        tar -C "$dir" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$name" |
+            gzip -9n >"$out/$name.tar.gz"
+        ;;
+    *) tar -C "$dir" -czf "$out/$name.tar.gz" "$name" ;;
+    esac
+}
+
 case " $targets" in
 *windows* | *linux*) sh scripts/setup.sh dist ;;
 esac
 agents=$(agents)
+documents=$(documents)
 
 for target in $targets; do
     echo "dist: $target" >&2
@@ -74,16 +116,14 @@ for target in $targets; do
         ;;
     esac
     install -m 0644 LICENSE README.md CHANGELOG.md "$tree/"
-    case $target in
-    *windows*) (cd "$built/dist" && rm -f "$out/$name.zip" && zip -qr "$out/$name.zip" "$name") ;;
-    *) tar -C "$built/dist" -czf "$out/$name.tar.gz" "$name" ;;
-    esac
+    cp -R "$documents" "$tree/share"
+    pack "$built/dist" "$name"
     case $target in
     *-linux-gnu)
         package=$built/dist/package-$target
         rm -rf "$package"
         install -d "$package/usr"
-        cp -R "$tree/bin" "$tree/libexec" "$package/usr/"
+        cp -R "$tree/bin" "$tree/libexec" "$tree/share" "$package/usr/"
         sh packaging/deb.sh "$package" "${target%%-*}" "$version" "$out"
         sh packaging/rpm.sh "$package" "${target%%-*}" "$version" "$out"
         ;;

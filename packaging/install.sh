@@ -28,7 +28,11 @@ done
 
 if [ -n "$uninstall" ]; then
     rm -f "$prefix/bin/nsvm"
-    rm -rf "$prefix/libexec/nsvm"
+    rm -rf "$prefix/libexec/nsvm" "$prefix/share/nsvm"
+    rm -f "$prefix"/share/man/man1/nsvm.1 "$prefix"/share/man/man1/nsvm-*.1 \
+        "$prefix/share/bash-completion/completions/nsvm" \
+        "$prefix/share/zsh/site-functions/_nsvm" \
+        "$prefix/share/fish/vendor_completions.d/nsvm.fish"
     echo "nsvm is removed from $prefix. Its machines are still there." >&2
     exit 0
 fi
@@ -69,6 +73,8 @@ for agent in x86_64 aarch64; do
     cp "$name/libexec/nsvm/nsvm-agent-$agent" "$prefix/libexec/nsvm/.new"
     mv "$prefix/libexec/nsvm/.new" "$prefix/libexec/nsvm/nsvm-agent-$agent"
 done
+mkdir -p "$prefix/share"
+cp -R "$name/share/." "$prefix/share/"
 cp "$name/bin/nsvm" "$prefix/bin/.nsvm.new"
 mv "$prefix/bin/.nsvm.new" "$prefix/bin/nsvm"
 echo "nsvm $version is in $prefix/bin." >&2

@@ -2,7 +2,7 @@
 # Builds nsvm for Windows and runs its unit and command line tests under Wine.
 # Prints the variables by which tests/wine, which boots a machine there, finds
 # what was built. What takes long is kept outside the checkout. Needs x86_64
-# Debian.
+# Debian, and in NSVM_AGENT the path of the static agent.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/foreign.sh
@@ -34,16 +34,21 @@ fi
 $GCC -O2 -Wall -shared -s -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" \
     tests/wine/bcryptprimitives.c -ladvapi32
 
+# Where the tests' nsvm.exe finds QEMU, and what it gives guests.
+made=$CARGO_TARGET_DIR/programs
+mkdir -p "$made"
+$GCC -O2 -Wall -s -static -o "$made/qemu-system-x86_64.exe" tests/wine/launcher.c
+on_drive() { echo "Z:$1" | tr / '\\'; }
+WINEPATH=$(on_drive "$made")
+agent=$(on_drive "$NSVM_AGENT")
+export WINEPATH NSVM_TEST_PREFIX="$WINEPREFIX" NSVM_TEST_LOOPBACK=1
+
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="$PWD/scripts/cross/wine.sh"
 # OpenPGP and registries are the same on all systems, and take long to build.
 set -- --locked --quiet --target $TARGET --no-default-features --features host
 # shellcheck disable=SC2086 # nothing or one word
-"$CARGO" test "$@" $BUILD_STD --lib --test cli >&2
-# shellcheck disable=SC2086
-"$CARGO" build "$@" $BUILD_STD --bin nsvm >&2
+NSVM_AGENT=$agent "$CARGO" test "$@" $BUILD_STD --lib --test cli >&2
 
-made=$CARGO_TARGET_DIR/programs
-mkdir -p "$made"
+# The one that those tests ran.
 cp "$CARGO_TARGET_DIR/$TARGET/debug/nsvm.exe" "$made/"
-$GCC -O2 -Wall -s -static -o "$made/qemu-system-x86_64.exe" tests/wine/launcher.c
 echo "export NSVM_WINDOWS='$made' NSVM_WINE_PREFIX='$WINEPREFIX'"

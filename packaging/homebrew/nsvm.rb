@@ -20,6 +20,10 @@ class Nsvm < Formula
   def install
     bin.install "bin/nsvm"
     (libexec/"nsvm").install Dir["libexec/nsvm/*"]
+    man1.install Dir["share/man/man1/*"]
+    bash_completion.install "share/bash-completion/completions/nsvm"
+    zsh_completion.install "share/zsh/site-functions/_nsvm"
+    fish_completion.install "share/fish/vendor_completions.d/nsvm.fish"
   end
 
   test do

@@ -31,6 +31,8 @@ if ! [ -e "$place/lib/libcrypto.a" ]; then
     mkdir -p "$place/include" "$place/lib"
     cp -R "$source/openssl/include/openssl" "$place/include/"
     cp "$work"/include/openssl/*.h "$place/include/openssl/"
+    # libssh2 names it, and takes nothing from it.
+    x86_64-w64-mingw32-ar rcs "$place/lib/libssl.a"
     # Last, for it says that the rest is there.
     cp "$work/libcrypto.a" "$place/lib/libcrypto.new"
     mv "$place/lib/libcrypto.new" "$place/lib/libcrypto.a"

@@ -101,7 +101,8 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     }
     let copied = fs::copy(from, to)
         .and_then(|_| host::restrict_to_owner(to))
-        .and_then(|()| fs::File::open(to)?.sync_all());
+        // Windows flushes only what is open for writing.
+        .and_then(|()| fs::File::options().write(true).open(to)?.sync_all());
     copied.with_context(|| format!("copying \"{}\"", from.display()))
 }
 

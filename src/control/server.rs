@@ -14,6 +14,9 @@ use super::message::{MAX_LINE, Reply, Request, line};
 /// A client that connected has this long to say what it wants.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A client that has been told everything hangs up within this.
+const HEARING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Listens for clients of this machine's owner.
 pub struct Server {
     listener: Listener,
@@ -77,4 +80,14 @@ pub async fn read_request(stream: &mut Stream) -> io::Result<Request> {
 pub async fn write_reply(stream: &mut (impl AsyncWrite + Unpin), reply: &Reply) -> io::Result<()> {
     stream.write_all(&line(reply)).await?;
     stream.flush().await
+}
+
+/// Waits until the client can have read what it was told last.
+///
+/// A Unix socket keeps that. What is in a pipe of Windows goes with the process
+/// that wrote it, so there the client's hang-up is waited for, or its patience.
+pub async fn let_it_hear(stream: &mut Stream) {
+    if cfg!(windows) {
+        let _ = tokio::time::timeout(HEARING_PATIENCE, stream.read_u8()).await;
+    }
 }

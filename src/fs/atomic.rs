@@ -72,6 +72,22 @@ fn persist(mut file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     unreachable!("the loop returns")
 }
 
+/// Removes a file, or a directory with all that is in it, trying again while
+/// Windows keeps what a program that is just ending has open.
+pub fn remove(path: &Path) -> io::Result<()> {
+    const ATTEMPTS: u32 = 60;
+    let once = || if path.is_dir() { fs::remove_dir_all(path) } else { host::remove_file(path) };
+    for _ in 1..ATTEMPTS {
+        match once() {
+            Err(e) if host::is_sharing_violation(&e) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            removed => return removed,
+        }
+    }
+    once()
+}
+
 /// Makes a rename in `dir` survive a power cut. Windows has no such call.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }

@@ -3,5 +3,5 @@
 mod atomic;
 mod lock;
 
-pub use atomic::{Access, create_dir_owner_only, sweep, sync_dir, write_atomic};
+pub use atomic::{Access, create_dir_owner_only, remove, sweep, sync_dir, write_atomic};
 pub use lock::{Lock, is_locked};

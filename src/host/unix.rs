@@ -20,6 +20,16 @@ pub fn resolved(path: PathBuf) -> PathBuf {
     path.canonicalize().unwrap_or(path)
 }
 
+/// Installers write nothing down here.
+pub fn qemu_directory() -> Option<PathBuf> {
+    None
+}
+
+/// Removes a file, also one that is read-only.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
 /// The path that somebody typed: here that is as it is.
 pub fn as_typed(path: PathBuf) -> PathBuf {
     path

@@ -6,17 +6,33 @@ use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 mod access;
+mod command_line;
 mod facts;
 mod lock;
 mod process;
 
 pub use access::restrict_to_owner;
-pub use facts::{allocated_bytes, boot_id, disk_space, memory_available, memory_bytes};
+pub use facts::{
+    allocated_bytes, boot_id, disk_space, memory_available, memory_bytes, qemu_directory,
+};
 pub use lock::{inherit, is_locked, try_lock};
 pub use process::{
     close_inherited_files, detach, end_group, end_with_parent, hide_window,
     kill_process_with_argument, leave_session, own_group,
 };
+
+/// Removes a file, also one that is read-only, which some file systems refuse.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    let removed = std::fs::remove_file(path);
+    if !removed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied) {
+        return removed;
+    }
+    let mut permissions = std::fs::symlink_metadata(path)?.permissions();
+    #[allow(clippy::permissions_set_readonly_false)] // Windows has no modes to widen
+    permissions.set_readonly(false);
+    std::fs::set_permissions(path, permissions)?;
+    std::fs::remove_file(path)
+}
 
 /// Itself: what the system calls canonical (`\\?\C:\`) many programs refuse.
 pub fn resolved(path: PathBuf) -> PathBuf {
@@ -49,10 +65,11 @@ pub fn allow_default(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Access denied (5) and sharing violation (32): another program has the
-/// target of a rename open for a moment.
+/// Access denied (5), sharing violation (32), a directory that is not empty
+/// (145) because what was removed from it is still open: another program has
+/// the target of a rename or removal open for a moment.
 pub fn is_sharing_violation(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(5 | 32))
+    matches!(error.raw_os_error(), Some(5 | 32 | 145))
 }
 
 /// A directory for sockets whose path is short.
@@ -84,4 +101,21 @@ pub fn tls_reads_ssl_cert_file() -> bool {
 /// `%ProgramData%`, which only administrators write.
 pub fn system_config_dir() -> PathBuf {
     r"C:\ProgramData\nsvm".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_only_file_can_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("base.raw");
+        std::fs::write(&path, "x").unwrap();
+        let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(&path, permissions).unwrap();
+        remove_file(&path).unwrap();
+        assert_eq!(remove_file(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

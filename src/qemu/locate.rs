@@ -10,6 +10,7 @@ use super::bounded::Bounded;
 use super::cache::{Cache, Features, Identity};
 use super::facts::FactsError;
 use super::version::Version;
+use crate::host;
 use crate::machine::config::Arch;
 
 /// QEMU answers `--version` in 25 ms; a busy host may take longer.
@@ -65,9 +66,15 @@ pub fn locate(wanted: &Wanted<'_>, cache: &mut Cache) -> Result<Qemu, FactsError
 fn search(wanted: &Wanted<'_>) -> Option<PathBuf> {
     let program = program(wanted.guest);
     which::which(&program).ok().or_else(|| {
-        let places = well_known(wanted.host.os).iter().map(|dir| Path::new(dir).join(&program));
-        places.map(|path| with_suffix(&path)).find(|path| path.is_file())
+        let places = places(wanted.host.os, host::qemu_directory());
+        places.iter().map(|dir| with_suffix(&dir.join(&program))).find(|path| path.is_file())
     })
+}
+
+/// The directories beyond PATH, in their order: what an installer has written
+/// down (Windows), then where installers put QEMU.
+fn places(os: Os, written_down: Option<PathBuf>) -> Vec<PathBuf> {
+    written_down.into_iter().chain(well_known(os).iter().map(PathBuf::from)).collect()
 }
 
 /// The program's name, without the `.exe` of Windows.
@@ -150,6 +157,18 @@ mod tests {
         let error = check_version(path, Version::new(6, 2, 0), &wanted).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("6.2.0") && text.contains("7.2.0"), "{text}");
+    }
+
+    #[test]
+    fn an_installers_word_comes_before_the_usual_places() {
+        let at = |os, written: Option<&str>| places(os, written.map(PathBuf::from));
+        let usual = [r"C:\Program Files\qemu", r"C:\msys64\ucrt64\bin"].map(PathBuf::from);
+        assert_eq!(at(Os::Windows, None), usual);
+        let found = at(Os::Windows, Some(r"D:\Tools\QEMU"));
+        assert_eq!((&found[0], &found[1..]), (&PathBuf::from(r"D:\Tools\QEMU"), &usual[..]));
+        let mac = ["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"].map(PathBuf::from);
+        assert_eq!(at(Os::MacOs, None), mac);
+        assert_eq!(at(Os::Linux, None), Vec::<PathBuf>::new());
     }
 
     #[cfg(unix)]

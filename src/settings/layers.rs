@@ -230,9 +230,9 @@ mod tests {
             let found = shown.iter().find(|shown| shown.key == key).unwrap();
             found.origin.to_string()
         };
-        assert!(origin("cpus").ends_with("etc/nsvm.toml"));
+        assert!(Path::new(&origin("cpus")).ends_with("etc/nsvm.toml"));
         assert!(origin("memory").ends_with("20-b.toml"));
-        assert!(origin("swap").ends_with("user/nsvm.toml"));
+        assert!(Path::new(&origin("swap")).ends_with("user/nsvm.toml"));
         assert_eq!(origin("rootful"), "NSVM_MACHINE_ROOTFUL");
         assert_eq!(origin("timezone"), "built in");
     }

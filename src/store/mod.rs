@@ -308,8 +308,7 @@ impl Store {
 
 fn remove_all(paths: &[PathBuf]) -> Result<(), StoreError> {
     for path in paths {
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        match removed {
+        match crate::fs::remove(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(io_error("removing", path)(e));
             }

@@ -17,7 +17,7 @@ use super::lifecycle::{Input, Wish};
 use super::link_keeper::{LinkWatch, down};
 use super::news::News;
 use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
-use crate::control::server::{Server, read_request, write_reply};
+use crate::control::server::{Server, let_it_hear, read_request, write_reply};
 use crate::machine::event::{Event, RunState};
 use crate::machine::name::MachineName;
 
@@ -67,7 +67,7 @@ async fn answer(mut stream: Stream, desk: Desk) {
         Err(e) => {
             tracing::warn!("a client's request cannot be read: {e}");
             let _ = write_reply(&mut stream, &not_understood(&e)).await;
-            return;
+            return let_it_hear(&mut stream).await;
         }
     };
     desk.met.send_replace(true);
@@ -95,12 +95,13 @@ async fn answer(mut stream: Stream, desk: Desk) {
             let _ = desk.happenings.send(Happening::HandOverAsked(waiter));
             forward(&mut stream, replies).await
         }
-        Request::Session => session(stream, desk.link).await,
+        Request::Session => session(&mut stream, desk.link).await,
         Request::Status => write_reply(&mut stream, &status(&desk)).await,
-        Request::Events => events(stream, &desk.news).await,
+        Request::Events => events(&stream, &desk.news).await,
     };
-    if let Err(e) = result {
-        tracing::debug!("a client went away: {e}");
+    match result {
+        Ok(()) => let_it_hear(&mut stream).await,
+        Err(e) => tracing::debug!("a client went away: {e}"),
     }
 }
 
@@ -121,9 +122,9 @@ fn status(desk: &Desk) -> Reply {
 }
 
 /// Everything that happens, until the run has ended or the client is gone.
-async fn events(stream: Stream, news: &News) -> std::io::Result<()> {
+async fn events(stream: &Stream, news: &News) -> std::io::Result<()> {
     let (state, mut inbox) = news.follow();
-    let (mut receiver, mut sender) = (&stream, &stream);
+    let (mut receiver, mut sender) = (stream, stream);
     write_reply(&mut sender, &Reply::event(Event::State { state })).await?;
     loop {
         let event = tokio::select! {
@@ -161,7 +162,7 @@ async fn forward(
 
 /// Joins the client to a stream of the agent. The bytes are theirs: nothing
 /// here looks into them.
-async fn session(mut stream: Stream, watch: LinkWatch) -> std::io::Result<()> {
+async fn session(stream: &mut Stream, watch: LinkWatch) -> std::io::Result<()> {
     // Not kept: a link ends when nobody holds it.
     let mut link = Weak::new();
     let opened = match watch.clone().up_within(LINK_PATIENCE).await {
@@ -174,12 +175,12 @@ async fn session(mut stream: Stream, watch: LinkWatch) -> std::io::Result<()> {
         Err(reply) => Err(reply),
     };
     match opened {
-        Err(reply) => write_reply(&mut stream, &reply).await,
+        Err(reply) => write_reply(stream, &reply).await,
         Ok((agent, _in_use)) => {
-            write_reply(&mut stream, &Reply::Done).await?;
+            write_reply(stream, &Reply::Done).await?;
             let mut agent = agent.compat();
             let both = tokio::io::copy_bidirectional_with_sizes(
-                &mut stream,
+                stream,
                 &mut agent,
                 RELAY_BUFFER,
                 RELAY_BUFFER,

@@ -61,6 +61,19 @@ impl Vm {
         !is_locked(&self.lock).unwrap_or(true)
     }
 
+    /// The same at the end of a run: what a process of ours had open, the lock
+    /// too, may be closed a moment after it was killed (seen under Wine).
+    pub async fn has_gone(&self) -> bool {
+        let end = Instant::now() + LAST_MOMENT;
+        while !self.is_gone() {
+            if self.process.is_none() || Instant::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
     pub fn press_power_button(&self) {
         self.ask("system_powerdown");
     }

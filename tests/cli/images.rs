@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::common::{Home, Ran};
+use crate::common::{Home, Ran, shown};
 
 /// A home, or several, with an image cache of the test's own.
 struct World {
@@ -129,7 +129,7 @@ fn machines_of_other_homes_count_as_long_as_their_disks_exist() {
     let world = World::new();
     world.import("mine", 1);
     world.init(&world.other, "mine", "theirs");
-    let overlay = world.other.path().join("data/theirs/disk.qcow2");
+    let overlay = world.other.join("data/theirs/disk.qcow2");
     world
         .run(&["image", "rm", "mine"])
         .exits(125)
@@ -203,7 +203,7 @@ fn a_changed_byte_is_found_and_named() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[4711] ^= 1;
     // Its file is read-only, which does not stop root and bad disks.
-    fs::remove_file(&path).unwrap();
+    nsvm::host::remove_file(&path).unwrap();
     fs::write(&path, bytes).unwrap();
     let verdict = world.run(&["image", "verify"]).exits(125);
     assert!(verdict.stdout().ends_with(" good\n"), "{}", verdict.stdout());
@@ -235,7 +235,7 @@ fn an_import_has_a_name_of_its_own() {
     world.run(&["image", "import", "--sha256", &wrong, &disk]).exits(125).complains(&["digest"]);
     world.run(&["image", "import", "-q", &disk]).exits(0).prints("my-disk\n");
     assert_eq!(world.names(), ["mine", "my-disk"]);
-    world.run(&["image", "import", "/no/such"]).exits(125).complains(&["\"/no/such\""]);
+    world.run(&["image", "import", "/no/such"]).exits(125).complains(&[&shown("/no/such")]);
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn what_cannot_be_read_is_named_and_the_others_work() {
     assert_eq!(listed.stdout().lines().count(), names.len());
     let said = listed.stderr();
     for (name, _, reason) in &bad {
-        let line = said.lines().find(|line| line.contains(&format!("/{name}.json")));
+        let path = home.join("config/machine").join(format!("{name}.json"));
+        let line = said.lines().find(|line| line.contains(path.to_str().unwrap()));
         let line = line.unwrap_or_else(|| panic!("{name} is not named in {said}"));
         assert!(line.contains(reason), "{line}");
         let path = dir.join(format!("{name}.json"));

@@ -33,6 +33,11 @@ impl Home {
         self.dir.path()
     }
 
+    /// A path in it, as this system writes it.
+    pub fn join(&self, inner: &str) -> PathBuf {
+        self.path().join(inner).components().collect()
+    }
+
     /// `nsvm` in this home.
     pub fn nsvm<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(program());
@@ -166,6 +171,11 @@ pub fn zombies_of(pid: u32) -> Vec<u32> {
     pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|child| stat(*child) == Some((true, pid)))
         .collect()
+}
+
+/// An absolute path of Unix, as nsvm shows it on this system.
+pub fn shown(path: &str) -> String {
+    std::path::absolute(path).unwrap().display().to_string()
 }
 
 /// The program under test.

@@ -129,18 +129,17 @@ mod tests {
     #[test]
     fn files_and_links_come_out_with_mode_and_time() {
         let dir = tempfile::tempdir().unwrap();
-        let tar = tar_of(&[
-            ("./d/", DIR, ""),
-            ("./d/f", FILE, "text"),
-            ("./d/l", EntryType::Symlink, "/etc/passwd"),
-        ]);
+        // Windows lets only administrators and developers make links.
+        let link = ("./d/l", EntryType::Symlink, "/etc/passwd");
+        let links = if cfg!(unix) { &[link][..] } else { &[] };
+        let tar = tar_of(&[&[("./d/", DIR, ""), ("./d/f", FILE, "text")], links].concat());
         let top = unpack(&tar[..], dir.path()).unwrap();
         assert_eq!(top, dir.path().join("d"));
         assert_eq!(fs::read(top.join("f")).unwrap(), b"text");
-        assert_eq!(fs::read_link(top.join("l")).unwrap(), Path::new("/etc/passwd"));
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
+            assert_eq!(fs::read_link(top.join("l")).unwrap(), Path::new("/etc/passwd"));
             let found = fs::metadata(top.join("f")).unwrap();
             assert_eq!((found.mode() & 0o7777, found.mtime()), (0o755, 1_000_000_000));
             assert_eq!(fs::metadata(&top).unwrap().mtime(), 1_000_000_000);

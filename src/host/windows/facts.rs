@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::windows::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use windows_sys::Win32::Storage::FileSystem::GetDiskFreeSpaceExW;
@@ -57,9 +57,30 @@ pub fn boot_id() -> Option<String> {
     Some(key.get_u32("BootId").ok()?.to_string())
 }
 
+/// Where QEMU's installer put it: `Install_Dir` of the key that `qemu.nsi`
+/// writes.
+pub fn qemu_directory() -> Option<PathBuf> {
+    written_down(windows_registry::LOCAL_MACHINE, r"SOFTWARE\QEMU")
+}
+
+fn written_down(root: &windows_registry::Key, key: &str) -> Option<PathBuf> {
+    root.open(key).ok()?.get_string("Install_Dir").ok().map(PathBuf::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_registry_tells_where_a_program_was_installed() {
+        let key = format!(r"SOFTWARE\nsvm-test-{}", std::process::id());
+        let user = windows_registry::CURRENT_USER;
+        assert_eq!(written_down(user, &key), None);
+        user.create(&key).unwrap().set_string("Install_Dir", r"D:\Tools\QEMU").unwrap();
+        let found = written_down(user, &key);
+        user.remove_tree(&key).unwrap();
+        assert_eq!(found, Some(PathBuf::from(r"D:\Tools\QEMU")));
+    }
 
     #[test]
     fn this_computer_has_memory_and_a_disk() {

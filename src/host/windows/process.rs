@@ -4,24 +4,19 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::process::{Child, Command};
-use std::ptr;
 
-use windows_sys::Wdk::System::Threading::{
-    NtQueryInformationProcess, ProcessCommandLineInformation,
-};
-use windows_sys::Win32::Foundation::{
-    HANDLE_FLAG_INHERIT, SetHandleInformation, UNICODE_STRING, WAIT_OBJECT_0,
-};
+use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0};
 use windows_sys::Win32::System::Console::{
     GetStdHandle, STD_ERROR_HANDLE, STD_INPUT_HANDLE, STD_OUTPUT_HANDLE,
 };
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, DETACHED_PROCESS, OpenProcess,
-    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess,
-    WaitForSingleObject,
+    PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, PROCESS_VM_READ,
+    TerminateProcess, WaitForSingleObject,
 };
 
 use super::access::checked;
+use super::command_line::command_line;
 use crate::host::Ending;
 
 /// How long a process that was ended may take to be gone.
@@ -75,7 +70,10 @@ pub fn close_inherited_files() {
 /// Kills the process `pid` if `argument` is among its arguments, and waits
 /// for its end; `false` when it is not that process.
 pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> {
-    let rights = PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_TERMINATE | PROCESS_SYNCHRONIZE;
+    let rights = PROCESS_QUERY_LIMITED_INFORMATION
+        | PROCESS_VM_READ
+        | PROCESS_TERMINATE
+        | PROCESS_SYNCHRONIZE;
     // From here on the handle stands for this very process, whatever becomes
     // of its number.
     let Some(process) = open(pid, rights) else { return Ok(false) };
@@ -97,38 +95,6 @@ fn open(pid: u32, rights: u32) -> Option<OwnedHandle> {
     unsafe {
         let handle = OpenProcess(rights, 0, pid);
         (!handle.is_null()).then(|| OwnedHandle::from_raw_handle(handle))
-    }
-}
-
-/// The command line of a process (`ProcessCommandLineInformation`, Windows 8.1
-/// and later).
-fn command_line(process: &OwnedHandle) -> io::Result<String> {
-    /// No command line is longer than 32767 characters.
-    const UNITS: usize = 32768 + size_of::<UNICODE_STRING>() / 2;
-    let mut buffer = vec![0u64; UNITS / 4];
-    let size = u32::try_from(buffer.len() * 8).unwrap_or(u32::MAX);
-    // SAFETY: the buffer is aligned for what is written to its start, and
-    // outlives the text that this points to, which lies in it.
-    #[allow(unsafe_code)]
-    unsafe {
-        let into = buffer.as_mut_ptr();
-        let status = NtQueryInformationProcess(
-            process.as_raw_handle(),
-            ProcessCommandLineInformation,
-            into.cast(),
-            size,
-            ptr::null_mut(),
-        );
-        if status < 0 {
-            let text = format!("cannot read a command line (NTSTATUS {status:#x})");
-            return Err(io::Error::other(text));
-        }
-        let found = &*into.cast::<UNICODE_STRING>();
-        if found.Buffer.is_null() {
-            return Ok(String::new());
-        }
-        let units = std::slice::from_raw_parts(found.Buffer, usize::from(found.Length) / 2);
-        Ok(String::from_utf16_lossy(units))
     }
 }
 

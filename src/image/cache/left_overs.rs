@@ -88,7 +88,8 @@ impl Cache {
             return false;
         }
         let path = &left.path;
-        let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(path) } else { host::remove_file(path) };
         removed.is_ok()
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Base, Cache, Lock};
 use crate::fs::{Access, write_atomic};
+use crate::host;
 use crate::image::error::ImageError;
 use crate::image::hashing::digest_of;
 use crate::machine::config::ImagePin;
@@ -116,7 +117,7 @@ impl Held<'_> {
     pub fn remove(self, base: &Base) -> Result<(), ImageError> {
         let failed = |e| ImageError::cache(&self.cache.dir, e);
         self.cache.forget(&self.sha256, None).map_err(failed)?;
-        fs::remove_file(&base.path).map_err(failed)?;
+        host::remove_file(&base.path).map_err(failed)?;
         match fs::remove_dir_all(self.cache.users_dir(&self.sha256)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
             _ => Ok(()),

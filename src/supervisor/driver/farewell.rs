@@ -25,7 +25,7 @@ impl Driver {
             self.slot.set(LinkState::Down("the machine has stopped".into()));
         }
         let paths = self.context.store.paths(&self.config.name);
-        if !self.vm.is_gone() {
+        if !self.vm.has_gone().await {
             return false;
         }
         match ending {
