@@ -100,7 +100,7 @@ fn cell(machine: &Machine, here: &Files, victim: Victim, moment: Moment, signal:
 }
 
 fn twenty(machine: &Machine, victim: Victim, signal: Signal) {
-    let script = |code: usize| format!("echo begun >&2; sleep 4; exit {code}");
+    let script = |code: usize| format!("echo begun >&2; read -r word; exit {code}");
     let mut running: Vec<_> =
         (0..20).map(|n| begin(machine, &["exec", "sh", "-c", &script(n + 30)])).collect();
     for (_, begun) in &mut running {
@@ -110,14 +110,16 @@ fn twenty(machine: &Machine, victim: Victim, signal: Signal) {
     send(machine, victim, signal, &clients);
     let ends = match (victim, signal) {
         (Victim::Command, Signal::KILL) => Ends::By(-1),
-        // It goes on to the program, a shell that waits for its child.
+        // It goes on to the program, a shell that has no handler for it.
         (Victim::Command, signal) => Ends::By(128 + signal.as_raw()),
         (Victim::Supervisor, Signal::TERM) => Ends::Anyhow,
         (Victim::Qemu, _) => Ends::Lost("was lost"),
         (Victim::Agent, _) => Ends::Lost("the agent in machine \"t1\" was restarted"),
         (Victim::Supervisor | Victim::Sshd, _) => Ends::Own,
     };
-    for (n, (command, stderr)) in running.into_iter().enumerate() {
+    for (n, (mut command, stderr)) in running.into_iter().enumerate() {
+        // The end of its input is the end of a program that is still there.
+        drop(command.stdin.take());
         ended(command, stderr, n + 30, ends);
     }
 }
@@ -142,7 +144,7 @@ fn ended(command: Child, mut stderr: ChildStderr, code: usize, ends: Ends) {
 fn stopping(machine: &Machine, victim: Victim, signal: Signal) {
     let guests = matches!(victim, Victim::Agent | Victim::Sshd);
     if guests {
-        in_guest(machine, victim, signal, "sleep 1; ");
+        in_guest_soon(machine, victim, signal);
     }
     let mut stop = machine.home.spawnable(["machine", "stop", NAME]);
     let stop = stop.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -171,7 +173,7 @@ fn send(machine: &Machine, victim: Victim, signal: Signal, clients: &[u32]) {
         Victim::Qemu => {
             hit(u32::try_from(machine.record()["QemuPid"].as_u64().unwrap()).unwrap(), signal);
         }
-        Victim::Agent | Victim::Sshd => in_guest(machine, victim, signal, "sleep 0.2; "),
+        Victim::Agent | Victim::Sshd => in_guest(machine, victim, signal),
     }
 }
 
@@ -180,17 +182,28 @@ fn hit(pid: u32, signal: Signal) {
     kill_process(pid, signal).unwrap();
 }
 
-/// A while after the command that says so has ended.
-fn in_guest(machine: &Machine, victim: Victim, signal: Signal, after: &str) {
+/// The program in the guest that sends the signal.
+fn script(victim: Victim, signal: Signal) -> String {
     let signal = signal.as_raw();
-    let kill = match victim {
+    match victim {
         Victim::Agent => format!("kill -{signal} $(systemctl show -PMainPID nsvm-agent)"),
         // Its listener and all its connections.
         _ => format!("pkill -{signal} sshd"),
-    };
-    let script = format!("({after}{kill}) </dev/null >/dev/null 2>&1 & sleep 0");
+    }
+}
+
+/// By a command of its own, which survives all but the agent's end.
+fn in_guest(machine: &Machine, victim: Victim, signal: Signal) {
+    let (rest, code) = if victim == Victim::Agent { ("; sleep 600", 125) } else { ("", 0) };
+    let script = script(victim, signal) + rest;
+    machine.run(["exec", "--user-name", "root", "sh", "-c", &script]).exits(code);
+}
+
+/// While the next command is at work.
+fn in_guest_soon(machine: &Machine, victim: Victim, signal: Signal) {
+    let kill = script(victim, signal);
+    let script = format!("(sleep 1; {kill}) </dev/null >/dev/null 2>&1 & sleep 0");
     machine.run(["exec", "--user-name", "root", "setsid", "sh", "-c", &script]).exits(0);
-    std::thread::sleep(std::time::Duration::from_millis(700));
 }
 
 /// Everything below the home when the machine runs and nothing else happens.

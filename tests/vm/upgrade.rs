@@ -1,6 +1,7 @@
 //! A newer nsvm meets what an older one left running.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,8 +17,8 @@ pub fn in_place(machine: &Machine) {
     let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
     let (first, agent) = (supervisor(machine), agent(machine));
     let newer = Newer::new(machine);
-    let script = "echo begun >&2; sleep 8; echo done; exit 9";
-    let (command, mut begun) = begin(machine, &["unshare", "-r", "sh", "-c", script]);
+    let script = "echo begun >&2; read -r word; echo $word; exit 9";
+    let (mut command, mut begun) = begin(machine, &["unshare", "-r", "sh", "-c", script]);
     wait_for_word(&mut begun);
 
     newer.runs(machine);
@@ -33,6 +34,7 @@ pub fn in_place(machine: &Machine) {
     assert_eq!(supervisor(machine), second);
     assert_eq!(self::agent(machine), agent, "it is in use");
 
+    command.stdin.take().unwrap().write_all(b"done\n").unwrap();
     assert_eq!(end(command), (Some(9), "done\n".to_owned()));
     eventually("the agent is replaced", || self::agent(machine) == newer.sha256);
     assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
