@@ -22,7 +22,7 @@ chmod 755 "$t/init" "$t/bb/busybox" "$t/bb/setfiles"
 # Loading order is dependency order. They are unpacked here since busybox
 # cannot do it, and the archive as a whole is packed: the BIOS reads slower
 # than the kernel unpacks.
-for module in virtio_blk ext4 virtio_net qemu_fw_cfg evdev button; do
+for module in virtio_blk ext4 virtio_net virtio_console qemu_fw_cfg evdev button; do
 	modprobe -d "$work/root" -S "$version" --show-depends $module
 done | sed -n 's/^insmod \(.*[^ ]\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
 	name=$(basename "$file" .xz)

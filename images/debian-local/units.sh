@@ -107,6 +107,36 @@ Conflicts=shutdown.target
 [Service]
 ExecStartPre=
 EOF
+# After the first boot `early` has started these before systemd. What they
+# were to tell the host is told; once all is up a restart takes over.
+install -D -m 755 "$(dirname "$0")/early" "$root/usr/lib/nsvm/early"
+for unit in ssh nsvm-agent nsvm-ready; do
+	write systemd/system/$unit.service.d/20-early.conf <<-EOF
+		[Unit]
+		ConditionPathExists=!/run/nsvm/early
+	EOF
+done
+write systemd/system/ssh.service.d/30-early.conf <<EOF
+[Service]
+ExecStartPre=-/usr/lib/nsvm/early end ssh
+EOF
+write systemd/system/nsvm-agent.service.d/30-early.conf <<EOF
+[Service]
+ExecStartPre=-/usr/lib/nsvm/early end agent
+EOF
+write systemd/system/nsvm-early-done.service <<EOF
+[Unit]
+Description=nsvm: the units of what was started early may take over
+ConditionPathExists=/run/nsvm/early
+After=ssh.service nsvm-agent.service nsvm-ready.service
+[Service]
+Type=oneshot
+ExecStart=/bin/rm /run/nsvm/early
+[Install]
+WantedBy=multi-user.target
+EOF
+units enable nsvm-early-done.service
+
 # A key from Ignition is kept; otherwise the first start makes one.
 write systemd/system/sshd-keygen.service <<EOF
 [Unit]

@@ -20,8 +20,13 @@ fi
 printf '%s\n' "$sha" >"$dir/.nsvm-agent.sha256.new"
 mv -f "$dir/.nsvm-agent.new" "$dir/nsvm-agent"
 mv -f "$dir/.nsvm-agent.sha256.new" "$dir/nsvm-agent.sha256"
-if [ -d /run/systemd/system ]; then
-    unit=/etc/systemd/system/nsvm-agent.service
+unit=/etc/systemd/system/nsvm-agent.service
+if [ -e /run/nsvm/early ]; then
+    # debian-local while it boots: systemd may not be there yet
+    print_unit >"$unit.new"
+    mv -f "$unit.new" "$unit"
+    /usr/lib/nsvm/early renew agent
+elif [ -d /run/systemd/system ]; then
     print_unit >"$unit.new"
     mv -f "$unit.new" "$unit"
     systemctl daemon-reload

@@ -25,9 +25,10 @@ const ANSWER_MAX: usize = 64 * 1024;
 const PATIENCE: &str = "120";
 
 /// Waits for the mounts, tries again what failed, and tells how it went.
-/// Where cloud-init has not brought the unit yet, for a minute.
+/// Where cloud-init has not brought the unit yet, for a minute. An early start
+/// (`images/debian-local/early`) has done it, and there is no systemd yet.
 const VOLUMES: &str = "i=0
-until systemctl start nsvm-settings.service 2>/dev/null ||
+[ -e /run/nsvm/early ] || until systemctl start nsvm-settings.service 2>/dev/null ||
     [ -e /run/nsvm-volumes ] || [ $((i += 1)) -gt 60 ]; do sleep 1; done
 cat /run/nsvm-volumes 2>/dev/null || :";
 

@@ -12,7 +12,6 @@ use super::session::Stdio;
 use super::{Context, Place, Refusal};
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
-use crate::protocol::outcome::Outcome;
 use crate::protocol::request::{ExecRequest, UserSpec};
 
 /// How often the machine is looked at: reading its locks costs next to nothing.
@@ -36,6 +35,8 @@ pub enum Awaited {
     Agent,
     /// A systemd unit of the guest is active.
     Unit(String),
+    /// systemd has nothing left to start: commands may run long before.
+    System,
 }
 
 /// When to give up.
@@ -80,6 +81,15 @@ pub fn wait(
                 state => pause(UNIT_POLL, &format!("unit \"{unit}\" is {state}"))?,
             }
         },
+        Awaited::System => loop {
+            match system_state(&place(), name)?.as_str() {
+                "running" => return Ok(()),
+                state @ ("degraded" | "maintenance" | "stopping") => {
+                    return Err(not_well(name, state).into());
+                }
+                state => pause(UNIT_POLL, &format!("its system is {state}"))?,
+            }
+        },
     }
 }
 
@@ -107,22 +117,39 @@ fn failed(name: &MachineName, unit: &str) -> Refusal {
         .hint(format!("See `nsvm machine ssh {name} systemctl status {unit}`"))
 }
 
+fn not_well(name: &MachineName, state: &str) -> Refusal {
+    Refusal::new(format!("machine \"{name}\" is up, but its system is {state}"))
+        .hint(format!("See `nsvm machine ssh {name} systemctl --failed`"))
+}
+
 /// The unit's `ActiveState` (systemd.unit(5)); "inactive" when there is none.
 fn unit_state(place: &Place, name: &MachineName, unit: &str) -> anyhow::Result<String> {
+    ask_systemd(place, name, &["show", "-PActiveState", "--", unit])
+}
+
+/// As `systemctl is-system-running` says it; "offline" before systemd is there.
+fn system_state(place: &Place, name: &MachineName) -> anyhow::Result<String> {
+    ask_systemd(place, name, &["is-system-running"])
+}
+
+/// Its one word. A guest may run commands before it runs systemd.
+fn ask_systemd(place: &Place, name: &MachineName, what: &[&str]) -> anyhow::Result<String> {
     let taken = Capture::up_to(ANSWER_MAX);
     let stdio = Stdio {
         stdin: Box::new(io::empty()),
         stdout: Box::new(taken.clone()),
         stderr: Box::new(io::stderr()),
     };
-    let ask = ["timeout", SYSTEMCTL_SECONDS, "systemctl", "show", "-PActiveState", "--", unit];
-    let mut request = ExecRequest::new(ask);
+    let script = "[ -d /run/systemd/system ] || exec echo offline; exec timeout \"$@\"";
+    let ask = ["sh", "-c", script, "sh", SYSTEMCTL_SECONDS, "systemctl"];
+    let mut request = ExecRequest::new([&ask[..], what].concat());
     request.user = Some(UserSpec { user: "root".into(), group: None });
     let outcome = run::run_on(place, request, stdio)?;
     let text = taken.bytes().unwrap_or_default();
-    let state = String::from_utf8_lossy(&text).trim().to_owned();
-    if outcome != Outcome::Exited(0) || !state.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        bail!("machine \"{name}\" does not tell the state of unit \"{unit}\" ({outcome:?})");
+    let word = String::from_utf8_lossy(&text).trim().to_owned();
+    // systemctl(1) exits with 1 for every state but "running".
+    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        bail!("systemd of machine \"{name}\" does not answer ({outcome:?})");
     }
-    Ok(state)
+    Ok(word)
 }

@@ -101,3 +101,29 @@ pub fn healthy(machine: &Machine) {
     // Every kind of namespace is there.
     assert_eq!(machine.says(["sh", "-c", "ls /proc/self/ns | grep -vc _for_children"]), "8");
 }
+
+/// After the first boot agent and sshd are there before systemd, and their
+/// units take over when they are restarted.
+pub fn early(machine: &Machine) {
+    let root = |script: &str| machine.run(["exec", "--user-name", "root", "sh", "-c", script]);
+    let what = "systemctl show -PActiveState ssh nsvm-agent; ls /run/nsvm";
+    let seen = root(what).exits(0).stdout();
+    let words: Vec<_> = seen.split_whitespace().collect();
+    let early = ["inactive", "inactive", "agent.sock", "early-agent.pid", "early-ssh.pid"];
+    assert_eq!(words, early);
+    assert_eq!(machine.says(["cat", "/proc/self/cgroup"]), "0::/system.slice/nsvm-agent.service");
+    root("systemctl restart ssh").exits(0);
+    machine.home.run(["machine", "ssh", machine.name(), "true"]).exits(0);
+    root("systemctl restart --no-block nsvm-agent; sleep 30").exits(125);
+    let seen = root(what).exits(0).stdout();
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["active", "active", "agent.sock"]);
+    // Another agent than this nsvm's is replaced, whether or not systemd is there yet.
+    let noted = "/usr/local/libexec/nsvm-agent.sha256";
+    let digest = machine.says(["cat", noted]);
+    root(&format!("echo other >{noted}")).exits(0);
+    machine.stop();
+    machine.start();
+    assert_eq!(machine.says(["cat", noted]), digest);
+    let serving = "/usr/local/libexec/nsvm-agent serve";
+    assert_eq!(machine.says(["pgrep", "-cxf", serving]), "1");
+}

@@ -71,7 +71,7 @@ fn footprint(machine: &Machine) -> [(usize, u64); 2] {
         std::fs::read_dir(format!("{proc}/fd")).unwrap().count(),
         status(&std::fs::read_to_string(format!("{proc}/status")).unwrap()),
     );
-    let script = "pid=$(systemctl show -PMainPID nsvm-agent); ls /proc/$pid/fd | wc -l; \
+    let script = "pid=$(pgrep -xf '/usr/local/libexec/nsvm-agent serve'); ls /proc/$pid/fd | wc -l; \
                   cat /proc/$pid/status";
     let told = machine.says(["--user-name", "root", "sh", "-c", script]);
     let (fds, rest) = told.split_once('\n').unwrap();
@@ -246,7 +246,7 @@ fn agent(machine: &Machine) {
     let script = "echo begun >&2; exec sleep 4712.5";
     let (command, mut begun) = begin(machine, &["exec", "sh", "-c", script]);
     wait_for_word(&mut begun);
-    let kill = "kill -9 $(systemctl show -PMainPID nsvm-agent); sleep 60";
+    let kill = "kill -9 $(pgrep -xf '/usr/local/libexec/nsvm-agent serve'); sleep 60";
     let killer = machine.run(["exec", "--user-name", "root", "sh", "-c", kill]).exits(125);
     killer.complains(&["the agent in machine \"t1\" was restarted"]);
     assert_eq!(end(command).0, Some(125));

@@ -109,7 +109,8 @@ impl Machine {
 
     /// With no proxy in this host's environment, and this on stderr.
     pub fn start_saying(&self, texts: &[&str]) {
-        let mut start = self.home.nsvm(["machine", "start", "--timeout", copies::PATIENCE, NAME]);
+        let start = ["machine", "start", "--timeout", copies::PATIENCE];
+        let mut start = self.home.nsvm([&start[..], &["--wait-for", "system", NAME]].concat());
         for name in features::PROXY_VARIABLES {
             start.env_remove(name);
         }
@@ -277,6 +278,7 @@ pub fn waiting(machine: &Machine) {
     };
     wait("ssh", "60").exits(0).prints("");
     wait("agent", "60").exits(0).prints("");
+    wait("system", "300").exits(0).prints("");
     let later = "systemd-run -q --on-active=1 --unit nsvm-later sleep 60";
     machine.says(["sudo", "sh", "-c", later]);
     wait("unit:nsvm-later.service", "300").exits(0);

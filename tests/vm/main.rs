@@ -85,6 +85,7 @@ fn the_life_of_a_machine() {
     machine.tell("the supervisor is killed", crashes::supervisor_killed);
     machine.tell("another host key", crashes::other_host_key);
     machine.tell("stop and start", machine::stop_and_start);
+    machine.tell("agent and sshd came before systemd", guest::early);
     machine.tell("named namespaces after a reboot", named::after_a_reboot);
     machine.tell("suspend and resume", suspended::story);
     machine.tell("killed while it is suspended or resumed", suspended::killed);

@@ -186,7 +186,9 @@ fn hit(pid: u32, signal: Signal) {
 fn script(victim: Victim, signal: Signal) -> String {
     let signal = signal.as_raw();
     match victim {
-        Victim::Agent => format!("kill -{signal} $(systemctl show -PMainPID nsvm-agent)"),
+        Victim::Agent => {
+            format!("kill -{signal} $(pgrep -xf '/usr/local/libexec/nsvm-agent serve')")
+        }
         // Its listener and all its connections.
         _ => format!("pkill -{signal} sshd"),
     }

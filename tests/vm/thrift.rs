@@ -53,7 +53,7 @@ pub fn idle(machine: &Machine) {
     const WHILE: Duration = Duration::from_secs(20);
     let qemu = u32::try_from(machine.record()["QemuPid"].as_u64().unwrap()).unwrap();
     let agent = || {
-        let script = "cat /proc/$(systemctl show -PMainPID nsvm-agent)/status";
+        let script = "cat /proc/$(pgrep -xf '/usr/local/libexec/nsvm-agent serve')/status";
         waits(&machine.says(["--user-name", "root", "sh", "-c", script]))
     };
     // What a command itself costs is counted, too.

@@ -1,14 +1,19 @@
 //! `nsvm machine start`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::wait::Wanted;
 use crate::app::connections::{AsDefault, Program, connect};
 use crate::app::inspect::{InspectInfo, PortInfo, inspect};
 use crate::app::start::{StartRequest, start};
+use crate::app::wait::{Patience, wait};
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::report::note;
 use crate::cli::{environment, interrupt};
 use crate::machine::event::Progress;
+
+/// How long `--wait-for` waits where no `--timeout` says.
+const WAIT_FOR: Duration = Duration::from_secs(300);
 
 /// Start a machine and wait until it can be used
 #[derive(Debug, clap::Args)]
@@ -22,6 +27,10 @@ pub struct StartArgs {
     /// Return while the machine is still starting; `machine wait` waits for it
     #[arg(long)]
     no_wait: bool,
+    /// Return when more than the agent is up: system (all that the guest
+    /// starts), or unit:NAME
+    #[arg(long, value_name = "WHAT", conflicts_with = "no_wait")]
+    wait_for: Option<Wanted>,
     /// Do not say what the machine shares and how to use it
     #[arg(long)]
     no_info: bool,
@@ -43,7 +52,12 @@ pub fn run(args: &StartArgs) -> anyhow::Result<u8> {
     (&printer as &dyn Progress).step(format!("Starting machine \"{name}\""));
     let timeout = args.timeout.map(Duration::from_secs);
     let request = StartRequest { timeout, in_background: args.no_wait };
+    let begun = Instant::now();
     start(&context, name, request, &printer, &interrupted)?;
+    if let Some(Wanted(awaited)) = &args.wait_for {
+        let timeout = timeout.unwrap_or(WAIT_FOR).saturating_sub(begun.elapsed());
+        wait(&context, name, awaited, Patience { timeout, interrupted: &interrupted })?;
+    }
     if args.update_connection == Some(true) {
         connect(&context, name, Program::Podman, AsDefault::Yes, &printer)?;
     }

@@ -12,7 +12,7 @@ use crate::cli::{environment, interrupt};
 pub struct WaitArgs {
     #[command(flatten)]
     which: super::Which,
-    /// What to wait for: ssh, agent, or unit:NAME
+    /// What to wait for: ssh, agent, system, or unit:NAME
     #[arg(long = "for", value_name = "WHAT", default_value = "agent")]
     awaited: Wanted,
     /// Seconds after which to give up
@@ -22,7 +22,7 @@ pub struct WaitArgs {
 }
 
 #[derive(Debug, Clone)]
-struct Wanted(Awaited);
+pub struct Wanted(pub Awaited);
 
 impl FromStr for Wanted {
     type Err = String;
@@ -31,8 +31,9 @@ impl FromStr for Wanted {
         Ok(Self(match text.split_once(':') {
             None if text == "ssh" => Awaited::Ssh,
             None if text == "agent" => Awaited::Agent,
+            None if text == "system" => Awaited::System,
             Some(("unit", name)) if !name.is_empty() => Awaited::Unit(name.to_owned()),
-            _ => return Err("it must be ssh, agent or unit:NAME".to_owned()),
+            _ => return Err("it must be ssh, agent, system or unit:NAME".to_owned()),
         }))
     }
 }
@@ -54,6 +55,7 @@ mod tests {
     fn units_are_named() {
         let parse = |text: &str| text.parse::<Wanted>().map(|wanted| wanted.0);
         assert_eq!(parse("ssh"), Ok(Awaited::Ssh));
+        assert_eq!(parse("system"), Ok(Awaited::System));
         assert_eq!(parse("unit:a@b:c.service"), Ok(Awaited::Unit("a@b:c.service".into())));
         for bad in ["", "unit", "unit:", "agent:x", "file:/x"] {
             assert!(parse(bad).is_err(), "{bad}");

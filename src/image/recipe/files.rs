@@ -19,7 +19,7 @@ macro_rules! provisioned_as {
         embedded!(
             "debian-local":
                 "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init"
-                "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
+                "early" "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
             $own:
                 "provisioner.cfg" "provisioner.sh" "provisioner.txt";
         )
