@@ -21,6 +21,7 @@ mod cgroup;
 mod channel;
 mod clock;
 mod descriptors;
+mod dial;
 pub mod environment;
 mod failure;
 mod handover;
@@ -52,6 +53,7 @@ mod verbs;
 mod wake;
 
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,6 +84,8 @@ enum Verb {
     Hold,
     /// Stay, as the process whose copies become programs.
     Launch,
+    /// Join stdin and stdout to a TCP port of this system's loopback.
+    Dial(NonZeroU16),
     Version,
 }
 
@@ -105,6 +109,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Verb::Launch) => launch::launcher::serve(),
         Some(Verb::Attach(socket)) => attach::attach(&socket),
         Some(Verb::Local) => local::serve(),
+        Some(Verb::Dial(port)) => dial::dial(port),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,6 +128,7 @@ fn parse(args: &[OsString]) -> Option<Verb> {
         // The name is for those who look at processes.
         ("hold", [_]) => Some(Verb::Hold),
         ("launch", []) => Some(Verb::Launch),
+        ("dial", [port]) => port.to_str()?.parse().ok().map(Verb::Dial),
         ("serve", _) => {
             let [socket, state] = paths(rest, [("--socket", SOCKET), ("--state", STATE)])?;
             Some(Verb::Serve { socket, state })
@@ -165,6 +171,7 @@ mod tests {
         assert_eq!(verb("local"), Some(Verb::Local));
         assert_eq!(verb("hold web"), Some(Verb::Hold));
         assert_eq!(verb("launch"), Some(Verb::Launch));
+        assert_eq!(verb("dial 80"), NonZeroU16::new(80).map(Verb::Dial));
         assert_eq!(verb("version"), Some(Verb::Version));
     }
 
@@ -178,6 +185,8 @@ mod tests {
             "attach --socket a b",
             "attach --state /d",
             "hold",
+            "dial 0",
+            "dial 65536",
         ] {
             assert_eq!(verb(line), None, "{line}");
         }

@@ -28,8 +28,9 @@ pub fn clone(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     let store = &context.store;
-    let config = store.load(from)?;
+    store.load(from)?;
     let _locks = store.lock_both(from, to)?;
+    let config = store.load(from)?;
     stopped(context, from, "cloned")?;
     if store.exists(to) {
         return Err(StoreError::Exists(to.clone()).into());

@@ -102,7 +102,7 @@ fn sweep(context: &Context, name: &MachineName) -> Result<(), StoreError> {
 }
 
 /// What useradd(8) accepts: it stands in paths and in sudo's files.
-fn check_username(name: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn check_username(name: Option<&str>) -> Result<(), Refusal> {
     const MAX: usize = 32;
     let Some(name) = name else { return Ok(()) };
     let first = |c: char| c == '_' || c.is_ascii_lowercase();
@@ -110,7 +110,7 @@ fn check_username(name: Option<&str>) -> Result<(), Refusal> {
     if name.starts_with(first) && name.chars().all(rest) && name.len() <= MAX {
         return Ok(());
     }
-    Err(Refusal::new(format!("\"{name}\" cannot be the name of a user"))
+    Err(Refusal::new(format!("\"{}\" cannot be the name of a user", name.escape_debug()))
         .hint("Give --username small letters, digits, - and _, a letter first"))
 }
 
@@ -195,10 +195,11 @@ fn make(
     let host_key = keys::generate(&comment).context("making the host key")?;
     write(&paths.identity(), user_key.private.as_bytes(), Access::Owner)?;
     write(&paths.identity_public(), format!("{}\n", user_key.public).as_bytes(), Access::Default)?;
+    let uid = guest_uid(host::user_id());
     let guest = Guest {
         hostname: request.name.as_str(),
         username: &username,
-        uid: guest_uid(host::user_id()),
+        uid,
         authorized_key: &user_key.public,
         host_key: &host_key,
         time_zone: &inputs.time_zone,
@@ -221,6 +222,7 @@ fn make(
         resources: request.resources(),
         ssh: SshConfig {
             username,
+            uid: uid.filter(|_| provisioning.is_ours()),
             port: ssh_port(&ports).context("reserving a port on 127.0.0.1")?,
             host_key: pinned,
         },

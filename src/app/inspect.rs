@@ -36,6 +36,8 @@ pub struct InspectInfo {
     pub mounts: Vec<MountInfo>,
     pub ports: Vec<PortInfo>,
     pub agent: AgentInfo,
+    /// Refuses to be removed.
+    pub protected: bool,
 }
 
 /// What runs the guest, and why nothing better does.
@@ -275,6 +277,7 @@ fn describe(
             ready: agent.is_some() && state == "running",
             clock_drift_ms: run.and_then(|run| run.clock_drift_ms),
         },
+        protected: config.protected,
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Listed {
     pub remote_username: String,
     pub identity_path: String,
     pub user_mode_networking: bool,
+    /// Refuses to be removed.
+    pub protected: bool,
     /// For the table.
     #[serde(skip)]
     pub times: Times,
@@ -75,6 +77,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreEr
                 remote_username: config.ssh.username.clone(),
                 identity_path: store.paths(&config.name).identity().display().to_string(),
                 user_mode_networking: true,
+                protected: config.protected,
                 times: Times { created: history.created, last_up: history.last_up },
             }
         })

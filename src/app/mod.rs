@@ -13,6 +13,7 @@ pub mod image;
 pub mod info;
 pub mod init;
 pub mod inspect;
+pub mod kinds;
 pub mod left_over;
 pub mod list;
 pub mod listing;

@@ -26,12 +26,16 @@ pub struct RemoveRequest {
     pub save_image: bool,
 }
 
+/// What a removal deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub files: Vec<PathBuf>,
+    /// Of other programs, each by a few words.
+    pub connections: Vec<String>,
+}
+
 /// What a removal would delete; refused for a running machine without force.
-pub fn plan(
-    context: &Context,
-    name: &MachineName,
-    request: RemoveRequest,
-) -> anyhow::Result<Vec<PathBuf>> {
+pub fn plan(context: &Context, name: &MachineName, request: RemoveRequest) -> anyhow::Result<Plan> {
     // A machine whose file cannot be read can still be removed.
     if !context.store.exists(name) {
         context.store.load(name)?;
@@ -45,7 +49,10 @@ pub fn plan(
             .hint(format!("Stop it with `nsvm machine stop {name}`, or use `rm --force`"))
             .into());
     }
-    Ok(context.store.files_of(name))
+    Ok(Plan {
+        files: context.store.files_of(name),
+        connections: connections::made(context, name).names(name),
+    })
 }
 
 /// Ends the machine where needed and deletes all of it, but for what shall be

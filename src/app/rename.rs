@@ -24,8 +24,9 @@ pub fn rename(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     let store = &context.store;
-    let config = store.load(old)?;
+    store.load(old)?;
     let locks = store.lock_both(old, new)?;
+    let config = store.load(old)?;
     stopped(context, old, "renamed")?;
     if store.exists(new) {
         return Err(StoreError::Exists(new.clone()).into());

@@ -147,7 +147,7 @@ impl Guide for Again {
     }
 }
 
-pub(super) fn default_user(config: &MachineConfig) -> UserSpec {
+pub fn default_user(config: &MachineConfig) -> UserSpec {
     let user = if config.rootful { "root" } else { &config.ssh.username };
     UserSpec { user: user.to_owned(), group: None }
 }
@@ -172,7 +172,7 @@ fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connecti
             Ok((Reply::Failed { message, hint }, _)) => {
                 return Err(Refusal { message, hint }.into());
             }
-            Ok((Reply::Event { .. } | Reply::Status(_), _)) => {
+            Ok(_) => {
                 bail!("the supervisor answered with something else")
             }
             // It died after it had accepted the connection: a new one is found.

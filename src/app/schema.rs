@@ -3,17 +3,22 @@
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::doctor::Finding;
 use super::events::Stamped;
 use super::image::inspect::ImageInspect;
 use super::image::list::ListedImage;
+use super::image::search::FoundImage;
 use super::info::Info;
 use super::inspect::InspectInfo;
+use super::kinds::KindInfo;
 use super::list::Listed;
-use crate::control::message::{Reply, Request};
+use crate::control::message::{Input, Reply, Request};
 use crate::machine::config::MachineConfig;
+use crate::namespace::listing::Column;
+use crate::namespace::named::Named as NamedNamespace;
+use crate::namespace::rootfs::Kept;
 
 /// A schema and the name of its file.
 pub struct Named {
@@ -29,10 +34,16 @@ pub fn all() -> Vec<Named> {
         Named { file: "list.schema.json", schema: printed::<Vec<Listed>>() },
         Named { file: "image-inspect.schema.json", schema: printed::<Vec<ImageInspect>>() },
         Named { file: "image-list.schema.json", schema: printed::<Vec<ListedImage>>() },
+        Named { file: "image-search.schema.json", schema: printed::<Vec<FoundImage>>() },
+        Named { file: "namespaces.schema.json", schema: printed::<Vec<KindInfo>>() },
+        Named { file: "ns.schema.json", schema: printed::<Vec<NamedNamespace>>() },
+        Named { file: "rootfs.schema.json", schema: printed::<Vec<Kept>>() },
+        Named { file: "lsns.schema.json", schema: listing() },
         Named { file: "info.schema.json", schema: printed::<Info>() },
         Named { file: "doctor.schema.json", schema: printed::<Vec<Finding>>() },
         Named { file: "event.schema.json", schema: printed::<Stamped>() },
         Named { file: "control-request.schema.json", schema: read::<Request>() },
+        Named { file: "control-input.schema.json", schema: read::<Input>() },
         Named { file: "control-reply.schema.json", schema: printed::<Reply>() },
     ]
 }
@@ -47,4 +58,31 @@ fn read<T: JsonSchema>() -> Value {
 fn printed<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Of `lsns --json`, which has the columns that were asked for, null where
+/// there is nothing, and with `--tree` namespaces below others.
+fn listing() -> Value {
+    let kind = |column: Column| if column.is_number() { "integer" } else { "string" };
+    let columns = Column::ALL.into_iter().map(|column| {
+        (column.name().to_ascii_lowercase(), json!({ "type": [kind(column), "null"] }))
+    });
+    let children = json!({ "type": "array", "items": { "$ref": "#/$defs/Namespace" } });
+    let properties: serde_json::Map<String, Value> =
+        columns.chain([("children".to_owned(), children.clone())]).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Listing",
+        "type": "object",
+        "properties": { "namespaces": children },
+        "required": ["namespaces"],
+        "additionalProperties": false,
+        "$defs": {
+            "Namespace": {
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": false,
+            },
+        },
+    })
 }

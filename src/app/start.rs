@@ -170,16 +170,10 @@ fn follow(
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| cancel_when_interrupted(&socket, interrupted, &done));
-        let result = loop {
-            match client.reply() {
-                Ok(Reply::Event { inner }) => progress.event(&inner),
-                Ok(Reply::Done | Reply::Status(_)) => break Ok(()),
-                Ok(Reply::Failed { message, hint } | Reply::Down { message, hint }) => {
-                    break Err(Refusal { message, hint }.into());
-                }
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break Err(gone()),
-                Err(e) => break Err(anyhow!(e).context(gone())),
-            }
+        let result = match client.last_reply(progress) {
+            Ok(reply) => Refusal::in_reply(reply).map_err(Into::into),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(gone()),
+            Err(e) => Err(anyhow!(e).context(gone())),
         };
         done.store(true, Ordering::Relaxed);
         result

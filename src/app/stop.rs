@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use super::{Context, Refusal, left_over, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
-use crate::control::message::{Reply, Request};
+use crate::control::message::Request;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
@@ -107,15 +107,7 @@ fn ask(context: &Context, name: &MachineName, request: StopRequest) -> io::Resul
 
 /// The outer error: the supervisor ended without an answer.
 fn await_end(mut client: Client, progress: &dyn Progress) -> io::Result<Result<(), Refusal>> {
-    loop {
-        match client.reply()? {
-            Reply::Event { inner } => progress.event(&inner),
-            Reply::Done | Reply::Status(_) => return Ok(Ok(())),
-            Reply::Failed { message, hint } | Reply::Down { message, hint } => {
-                return Ok(Err(Refusal { message, hint }));
-            }
-        }
-    }
+    Ok(Refusal::in_reply(client.last_reply(progress)?))
 }
 
 /// The VM's sockets are gone: end the very process that holds its lock.

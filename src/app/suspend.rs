@@ -9,7 +9,7 @@ use super::run::not_running;
 use super::stop::find_supervisor;
 use super::{Context, Refusal};
 use crate::control::client::{Client, hung_up, nobody_listens};
-use crate::control::message::{Reply, Request};
+use crate::control::message::Request;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
@@ -56,14 +56,5 @@ fn ask(
 ) -> io::Result<Result<(), Refusal>> {
     let socket = context.store.paths(name).control_socket();
     let mut client = Client::ask(&socket, &Request::Suspend)?;
-    loop {
-        match client.reply()? {
-            Reply::Event { inner } => progress.event(&inner),
-            Reply::Status(_) => {}
-            Reply::Done => return Ok(Ok(())),
-            Reply::Failed { message, hint } | Reply::Down { message, hint } => {
-                return Ok(Err(Refusal { message, hint }));
-            }
-        }
-    }
+    Ok(Refusal::in_reply(client.last_reply(progress)?))
 }

@@ -9,6 +9,7 @@ use interprocess::local_socket::{Stream, prelude::*};
 
 use super::endpoint;
 use super::message::{MAX_LINE, Reply, Request, line};
+use crate::machine::event::Progress;
 
 /// A connection on which one request was made.
 pub struct Client {
@@ -48,6 +49,16 @@ impl Client {
             }
             _ => e,
         })
+    }
+
+    /// The reply behind the events, which are told.
+    pub fn last_reply(&mut self, progress: &dyn Progress) -> io::Result<Reply> {
+        loop {
+            match self.reply()? {
+                Reply::Event { inner } => progress.event(&inner),
+                last => return Ok(last),
+            }
+        }
     }
 
     /// Byte by byte: what follows the line belongs to the session.

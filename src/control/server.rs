@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use interprocess::local_socket::ListenerOptions;
 use interprocess::local_socket::tokio::{Listener, Stream, prelude::*};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::endpoint;
 use super::message::{MAX_LINE, Reply, Request, line};
@@ -63,18 +63,21 @@ fn owner_only(options: ListenerOptions<'_>) -> io::Result<ListenerOptions<'_>> {
 
 /// Reads the client's request.
 pub async fn read_request(stream: &mut Stream) -> io::Result<Request> {
-    let read = async {
-        let mut text = Vec::with_capacity(128);
-        while text.len() < MAX_LINE {
-            match stream.read_u8().await? {
-                b'\n' => return io::Result::Ok(text),
-                byte => text.push(byte),
-            }
-        }
-        Err(io::ErrorKind::InvalidData.into())
-    };
-    let text = tokio::time::timeout(REQUEST_PATIENCE, read).await??;
+    let text = tokio::time::timeout(REQUEST_PATIENCE, read_line(stream)).await??;
     serde_json::from_slice(&text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// What is before the next line feed. Byte by byte: what follows may be no line.
+pub async fn read_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(128);
+    while text.len() < MAX_LINE {
+        match stream.read_u8().await? {
+            b'\n' => return Ok(text),
+            byte => text.push(byte),
+        }
+    }
+    let reason = format!("a line is longer than {MAX_LINE} bytes");
+    Err(io::Error::new(io::ErrorKind::InvalidData, reason))
 }
 
 pub async fn write_reply(stream: &mut (impl AsyncWrite + Unpin), reply: &Reply) -> io::Result<()> {

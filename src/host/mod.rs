@@ -1,6 +1,8 @@
 //! What differs between host systems: files with the same functions, chosen
 //! here and nowhere else.
 
+#[cfg(feature = "host")]
+mod bounded;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -11,6 +13,8 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(feature = "host")]
+pub use bounded::Bounded;
 #[cfg(target_os = "linux")]
 pub use linux::*;
 #[cfg(target_os = "macos")]

@@ -25,6 +25,7 @@ mod cloud;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::config::Arch;
@@ -33,7 +34,7 @@ pub use check::{CatalogError, is_name};
 pub use cloud::{CloudImage, Place, Version};
 
 /// Who sets the guest up at its first boot, as the image's maker decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provisioner {
     Ignition,

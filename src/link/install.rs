@@ -13,7 +13,7 @@ use super::{LinkError, Target};
 use crate::protocol::hello::{Hello, PROTOCOL, Scan};
 
 /// Where the agent lives in every guest: writable even where /usr is not.
-const AGENT: &str = "/usr/local/libexec/nsvm-agent";
+pub const AGENT: &str = "/usr/local/libexec/nsvm-agent";
 const SCRIPT: &str = include_str!("../../machine-config/guest/install-agent.sh");
 const UNIT: &str = include_str!("../../machine-config/guest/nsvm-agent.service");
 

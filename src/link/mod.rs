@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::hello::Hello;
 
-pub use install::AgentBinary;
+pub use install::{AGENT, AgentBinary};
 pub use session::answers_as_ssh;
 
 /// Where and as whom to dial.

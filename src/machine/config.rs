@@ -173,6 +173,10 @@ pub const GUEST_MAC: &str = "52:54:00:12:34:56";
 #[serde(rename_all = "PascalCase")]
 pub struct SshConfig {
     pub username: String,
+    /// The user's number in the guest; none: the guest gave it one, as useradd(8)
+    /// does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// Reserved at init on 127.0.0.1; a start moves it when it is taken.
     pub port: u16,
     /// The guest's host key, `ssh-ed25519 AAAA...`, made by us and pinned.

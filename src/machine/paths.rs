@@ -186,6 +186,20 @@ impl MachinePaths {
         self.data_dir().join("suspended.ram.new")
     }
 
+    /// What of the data directory is the machine itself, on another host too.
+    /// The rest is about this host or one run, or is made anew when asked for.
+    pub fn portable(&self) -> [PathBuf; 7] {
+        [
+            self.overlay(),
+            self.seed(),
+            self.identity(),
+            self.identity_public(),
+            self.host_key(),
+            self.playbook(),
+            self.history(),
+        ]
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.dirs.state.join("machine").join(self.name.as_str())
     }

@@ -19,6 +19,7 @@ const MAX_HOSTNAME: usize = 64;
 
 /// A valid name: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, at most [`MAX_LEN`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
@@ -51,6 +52,7 @@ pub struct NamedSpec {
 
 /// Whether a program can be run in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Running,
@@ -61,6 +63,7 @@ pub enum State {
 /// What is told about a named namespace. Keys are written as podman writes
 /// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct Named {
     pub name: Name,
@@ -93,6 +96,7 @@ pub struct Named {
 
 /// Its limits; absent ones do not limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct NamedLimits {
     /// Processors, in billionths of one.

@@ -27,6 +27,7 @@ pub struct RootFsAnswer {
 
 /// How it came to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeptKind {
     /// The changes of `nsvm run --name`.
@@ -37,6 +38,7 @@ pub enum KeptKind {
 
 /// One of them. Keys are written as podman writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "host", derive(schemars::JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 pub struct Kept {
     /// The run's name, or the digest of what was sent.

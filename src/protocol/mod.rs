@@ -14,3 +14,6 @@ pub mod properties;
 pub mod request;
 pub mod resume;
 pub mod signal;
+
+/// What `nsvm-agent dial` writes before the bytes of the other end.
+pub const CONNECTED: u8 = b'\n';

@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::accel::{Host, Os};
-use super::bounded::Bounded;
 use super::cache::{Cache, Features, Identity};
 use super::facts::FactsError;
 use super::version::Version;
-use crate::host;
+use crate::host::{self, Bounded};
 use crate::machine::config::Arch;
 
 /// QEMU answers `--version` in 25 ms; a busy host may take longer.

@@ -5,7 +5,6 @@
 //! `endpoint`, `facts`, `probe`, `process`, `port` and `qmp`.
 
 pub mod accel;
-mod bounded;
 pub mod cache;
 pub mod choose;
 pub mod command;

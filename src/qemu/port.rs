@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 /// `preferred` if nothing listens there, else a port the kernel picks. Only
 /// 127.0.0.1 is asked, for only there will QEMU listen. The port is free when
-/// this returns; another program may still win the race to it, which QEMU then
-/// reports at once (see [`is_taken`]).
+/// this returns; another program may still win the race to it, and then QEMU ends
+/// at once.
 pub fn free_port(preferred: Option<u16>) -> io::Result<u16> {
     if let Some(port) = preferred
         && bind(port).is_ok()
@@ -18,12 +18,6 @@ pub fn free_port(preferred: Option<u16>) -> io::Result<u16> {
 
 fn bind(port: u16) -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port())
-}
-
-/// Whether QEMU's own words mean that the forwarded port was taken, so that a
-/// start with another one may succeed.
-pub fn is_taken(qemu_log: &str) -> bool {
-    qemu_log.contains("Could not set up host forwarding rule")
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::accel::{Accelerator, Candidate};
-use super::bounded::Bounded;
 use super::choose::{Barrier, Outcome, Prober};
 use super::command::{accel_value, escape};
 use super::tail::tail;
+use crate::host::Bounded;
 use crate::machine::config::Arch;
 use crate::machine::event::Progress;
 

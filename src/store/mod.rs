@@ -362,7 +362,7 @@ mod tests {
                 verified: crate::machine::verified::Verified::default(),
             },
             resources: Resources { cpus: 1, disk_size: GiB(10), memory: MiB(512), swap: MiB(0) },
-            ssh: SshConfig { username: "core".into(), port: 1, host_key: None },
+            ssh: SshConfig { username: "core".into(), uid: None, port: 1, host_key: None },
             rootful: false,
             provisioning: Provisioning::Ignition,
             volumes: Vec::new(),

@@ -1,6 +1,6 @@
 //! Clients of the control endpoint: each gets a task of its own.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use interprocess::local_socket::tokio::Stream;
@@ -10,22 +10,24 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::task::TaskTracker;
 
+use super::conversation::{self, Way};
 use super::driver::Happening;
-
+use super::exec;
 use super::feed::Feed;
 use super::lifecycle::{Input, Wish};
-use super::link_keeper::{LinkWatch, down};
+use super::link_keeper::LinkWatch;
 use super::news::News;
 use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
 use crate::control::server::{Server, let_it_hear, read_request, write_reply};
 use crate::machine::event::{Event, RunState};
 use crate::machine::name::MachineName;
+use crate::protocol::request::UserSpec;
 
 /// A command that finds the link down waits this long for it to come back.
-const LINK_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const LINK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Copied at once between a client and its stream.
-const RELAY_BUFFER: usize = 64 * 1024;
+pub(super) const RELAY_BUFFER: usize = 64 * 1024;
 
 /// How long what came before the loss of a link may take to reach a client.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -34,6 +36,8 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Desk {
     pub machine: MachineName,
+    /// Who runs what names nobody.
+    pub user: UserSpec,
     pub happenings: mpsc::UnboundedSender<Happening>,
     pub start: Arc<Feed>,
     pub stop: Arc<Feed>,
@@ -96,6 +100,8 @@ async fn answer(mut stream: Stream, desk: Desk) {
             forward(&mut stream, replies).await
         }
         Request::Session => session(&mut stream, desk.link).await,
+        Request::Exec(wanted) => exec::exec(&stream, &desk, &wanted).await,
+        Request::Forward { port } => exec::forward(&stream, &desk, port.get()).await,
         Request::Status => write_reply(&mut stream, &status(&desk)).await,
         Request::Events => events(&stream, &desk.news).await,
     };
@@ -163,20 +169,9 @@ async fn forward(
 /// Joins the client to a stream of the agent. The bytes are theirs: nothing
 /// here looks into them.
 async fn session(stream: &mut Stream, watch: LinkWatch) -> std::io::Result<()> {
-    // Not kept: a link ends when nobody holds it.
-    let mut link = Weak::new();
-    let opened = match watch.clone().up_within(LINK_PATIENCE).await {
-        Ok(up) => {
-            link = Arc::downgrade(&up);
-            // It was lost at this moment: the next one may be up soon.
-            let in_use = up.in_use();
-            up.open().await.map(|agent| (agent, in_use)).map_err(|e| down(&e.to_string()))
-        }
-        Err(reply) => Err(reply),
-    };
-    match opened {
+    match conversation::open(watch.clone()).await {
         Err(reply) => write_reply(stream, &reply).await,
-        Ok((agent, _in_use)) => {
+        Ok(Way { stream: agent, link, in_use: _in_use }) => {
             write_reply(stream, &Reply::Done).await?;
             let mut agent = agent.compat();
             let both = tokio::io::copy_bidirectional_with_sizes(

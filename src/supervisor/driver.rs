@@ -22,6 +22,7 @@ use super::lifecycle::{Action, Ending, Failure, Input, State, Wish, step};
 use super::link_keeper::{self, LinkSlot};
 use super::news::News;
 use super::vm::{Fate, Vm};
+use crate::app::run::default_user;
 use crate::app::{Context, hand_over, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
@@ -94,6 +95,7 @@ pub async fn run(
     let news = News::default();
     let desk = Desk {
         machine: name.clone(),
+        user: default_user(&config),
         happenings: happenings.clone(),
         start: Arc::new(Feed::telling(news.clone())),
         stop: Arc::new(Feed::telling(news.clone())),

@@ -8,12 +8,15 @@
 //! ```
 //!
 //! It never parses what commands want: it joins a client's connection to a
-//! stream of the guest agent and relays bytes.
+//! stream of the guest agent and relays bytes. Only for programs that ask in
+//! JSON (`exec`) does it speak the agent's protocol itself.
 
 mod bring_up;
 mod clients;
 mod clock;
+mod conversation;
 mod driver;
+mod exec;
 mod feed;
 mod guest;
 mod launch;

@@ -74,7 +74,7 @@ fn a_reset_asks_and_takes_everything_but_the_config_file() {
     let settings = home.path().join("config/nsvm.toml");
     fs::write(&settings, "").unwrap();
     fs::write(home.path().join("config/machine/bad.json"), "{").unwrap();
-    let asked = home.run(["machine", "reset"]).exits(0);
+    let asked = home.run(["machine", "reset"]).exits(125);
     asked.complains(&["m1", "machine", "Are you sure"]);
     assert!(home.path().join("config/machine/m1.json").exists(), "nobody said yes");
     home.run(["machine", "reset", "--force"]).exits(0).prints("");

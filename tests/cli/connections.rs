@@ -27,6 +27,13 @@ fn connections(home: &Home) -> Value {
     serde_json::from_slice(&fs::read(file(home)).unwrap()).unwrap()
 }
 
+/// The number that the machine's user was given.
+fn user_id(home: &Home, name: &str) -> Option<u64> {
+    let path = home.path().join(format!("config/machine/{name}.json"));
+    let config: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    config["Ssh"]["Uid"].as_u64()
+}
+
 /// No program but ours is found.
 const NOWHERE: &str = "/nowhere";
 
@@ -46,7 +53,8 @@ fn without_podman_its_file_is_written_and_only_our_part_of_it() {
     let made = connections(&home);
     let all = &made["Connection"]["Connections"];
     let port = &ssh["Port"];
-    let user = format!("ssh://core@127.0.0.1:{port}/run/user/1000/podman/podman.sock");
+    let uid = user_id(&home, "m1").unwrap_or(1000);
+    let user = format!("ssh://core@127.0.0.1:{port}/run/user/{uid}/podman/podman.sock");
     assert_eq!(all["m1"]["URI"], user);
     assert_eq!(
         all["m1-root"]["URI"],
@@ -73,12 +81,30 @@ fn without_podman_its_file_is_written_and_only_our_part_of_it() {
         .exits(125)
         .complains(&["\"theirs\" that is not nsvm's", "Hint: "]);
 
+    run(&home, NOWHERE, &["machine", "rm", "m1"])
+        .exits(125)
+        .complains(&["podman's connections \"m1\" and \"m1-root\"", "nothing was deleted"]);
+    assert_eq!(connections(&home)["Connection"]["Default"], "m1-root");
     run(&home, NOWHERE, &["machine", "rm", "-f", "m1"]).exits(0);
     let mut left = theirs;
     left["Connection"]["Default"] = "".into();
     assert_eq!(connections(&home), left);
     run(&home, NOWHERE, &["machine", "rm", "-f", "theirs"]).exits(0);
     assert_eq!(connections(&home), left, "what was refused is not undone");
+}
+
+/// In the home of a user whose number is another than the first.
+#[test]
+fn podmans_socket_is_that_of_the_guests_user() {
+    let home = Home::new();
+    run(&home, NOWHERE, &[&INIT[..], &["1", "m1"]].concat()).exits(0);
+    let path = home.path().join("config/machine/m1.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["Ssh"]["Uid"] = json!(1234);
+    fs::write(&path, config.to_string()).unwrap();
+    run(&home, NOWHERE, &["machine", "connect", "podman", "m1"]).exits(0);
+    let uri = &connections(&home)["Connection"]["Connections"]["m1"]["URI"];
+    assert!(uri.as_str().unwrap().ends_with("/run/user/1234/podman/podman.sock"), "{uri}");
 }
 
 #[test]
@@ -126,7 +152,8 @@ fn podman_itself_knows_the_connections_that_are_made() {
     };
     for _ in 0..2 {
         run(&home, &path, &["machine", "connect", "podman", "m1"]).exits(0);
-        assert!(known().contains("/run/user/1000/podman/podman.sock"), "{}", known());
+        let uid = user_id(&home, "m1").unwrap_or(1000);
+        assert!(known().contains(&format!("/run/user/{uid}/podman/podman.sock")), "{}", known());
         assert!(known().contains("m1-root"), "{}", known());
     }
     run(&home, &path, &["machine", "rm", "-f", "m1"]).exits(0);

@@ -199,6 +199,9 @@ fn a_protected_machine_is_not_removed() {
     }
     home.run(["machine", "set", "--memory", "300", "m1"]).exits(0);
     assert_eq!(config(&home, "m1")["Protected"], true);
+    let shown = |verb: &str| home.run(["machine", verb, "--format", "{{.Protected}}"]).stdout();
+    home.run(["machine", "default", "m1"]).exits(0);
+    assert_eq!((shown("inspect"), shown("list")), ("true\n".into(), "true\n".into()));
     home.run(["machine", "unprotect", "m1"]).exits(0);
     home.run(["machine", "rm", "-f", "m1"]).exits(0);
 }

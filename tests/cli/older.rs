@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::Home;
-use crate::schemas::valid;
+use crate::common::json::valid;
 
 fn fixtures() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machine-config")

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::common::json::valid;
 use crate::common::{Ran, processes_with, program};
-use crate::schemas::valid;
 
 /// Nobody's account is called so, and none is needed.
 const UID: u32 = 61_234;

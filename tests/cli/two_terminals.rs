@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::common::json::valid;
 use crate::common::{Home, Ran, processes_with};
-use crate::schemas::valid;
 
 const NAME: &str = "m1";
 
@@ -207,10 +207,22 @@ fn events_and_status_tell_what_happens() {
     let status = ask("{\"op\":\"status\"}\n");
     assert_eq!((&status["protocol"], &status["machine"]), (&1.into(), &NAME.into()));
     assert_eq!(status["state"], "starting");
-    for wrong in ["{\"op\":\"dance\"}\n", "hello\n"] {
+    for (wrong, named) in [
+        ("{\"op\":\"dance\"}\n", "dance"),
+        ("hello\n", "not understood"),
+        ("{\"op\":\"forward\",\"port\":0}\n", "not understood"),
+        // What might be meant to keep the program in is not passed over.
+        ("{\"op\":\"exec\",\"argv\":[\"id\"],\"namespaces\":[\"user\"]}\n", "namespaces"),
+        ("{\"op\":\"exec\",\"argv\":[\"id\"],\"unshare\":[\"--uesr\"]}\n", "--uesr"),
+    ] {
         let failed = ask(wrong);
         assert_eq!(failed["reply"], "failed");
+        assert!(failed["message"].as_str().unwrap().contains(named), "{failed}");
         assert!(failed["hint"].as_str().unwrap().contains("docs/api.md"), "{failed}");
+    }
+    for early in ["{\"op\":\"exec\",\"argv\":[\"id\"]}\n", "{\"op\":\"forward\",\"port\":22}\n"] {
+        let down = ask(early);
+        assert_eq!(down["reply"], "down", "there is no link yet: {down}");
     }
 
     home.run(["machine", "stop", "--force", NAME]).exits(0);

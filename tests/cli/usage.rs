@@ -162,7 +162,13 @@ fn what_happens_is_logged_when_asked_for() {
 #[test]
 fn yes_is_an_answer_and_no_force() {
     let home = home_with(&["m1"]);
-    home.run(["machine", "rm", "m1"]).exits(0).complains(&["Are you sure"]);
+    let answered = |answer: &str| {
+        let mut rm = home.nsvm(["machine", "rm", "m1"]);
+        Ran(rm.write_stdin(answer).output().unwrap())
+    };
+    answered("n\n").exits(0).complains(&["m1.json", "data/m1", "Are you sure"]);
+    // Nobody there is no answer, and nothing that a script may take for done.
+    answered("").exits(125).complains(&["Are you sure", "nothing was deleted", "--yes"]);
     assert!(home.path().join("config/machine/m1.json").exists());
     let said = home.run(["machine", "rm", "--yes", "m1"]).exits(0);
     assert_eq!((said.stdout(), said.stderr()), (String::new(), String::new()));

@@ -1,6 +1,8 @@
 //! A temporary home and the program under test in it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+pub mod json;
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -10,6 +12,28 @@ use assert_cmd::Command;
 /// Nothing in these tests takes longer on a machine that works: a guest boots
 /// in 15 s translated, in a minute on a busy host.
 pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What `machine inspect` shows of a machine, in this order: podman's keys, then
+/// ours.
+pub const INSPECT_KEYS: [&str; 17] = [
+    "ConfigPath",
+    "ConfigDir",
+    "ConnectionInfo",
+    "Created",
+    "Image",
+    "LastUp",
+    "Name",
+    "Resources",
+    "SSHConfig",
+    "State",
+    "UserModeNetworking",
+    "Rootful",
+    "Accelerator",
+    "Mounts",
+    "Ports",
+    "Agent",
+    "Protected",
+];
 
 /// An `NSVM_HOME` of its own, with a space in its path as on a Mac.
 pub struct Home {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::{Home, Ran, processes_with};
+use crate::common::{Home, INSPECT_KEYS, Ran, processes_with};
 use crate::copies;
 use crate::crashes::{kill_9, supervisor};
 use crate::features::{self, By};
@@ -158,26 +158,8 @@ pub fn before_the_first_start(machine: &Machine) {
 pub fn running(machine: &Machine) {
     let inspected = machine.inspect();
     let keys: Vec<_> = inspected.as_object().unwrap().keys().map(String::as_str).collect();
-    let wanted = [
-        "ConfigPath",
-        "ConfigDir",
-        "ConnectionInfo",
-        "Created",
-        "Image",
-        "LastUp",
-        "Name",
-        "Resources",
-        "SSHConfig",
-        "State",
-        "UserModeNetworking",
-        "Rootful",
-        "Accelerator",
-        "Mounts",
-        "Ports",
-        "Agent",
-    ];
     // serde_json sorts the keys of a value it read: only their set counts here.
-    for key in wanted {
+    for key in INSPECT_KEYS {
         assert!(keys.contains(&key), "{key} is missing");
     }
     assert_eq!(inspected["State"], "running");

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod api;
 mod bounds;
 mod cloud;
 mod commands;
@@ -101,6 +102,7 @@ fn the_link_of_a_machine() {
     let _alone = alone();
     let machine = Machine::plain();
     machine.start();
+    machine.tell("programs that are not nsvm", api::story);
     machine.tell("commands outlive supervisor and link", link::commands_outlive);
     machine.tell("many commands", link::many_commands);
     machine.tell("words beside a flood", fair::interactive_beside_bulk);

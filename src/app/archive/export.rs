@@ -1,6 +1,6 @@
 //! A stopped machine becomes one file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
 
 use super::manifest::{Entry, Manifest};
-use super::{BASE, CONFIG, DATA, IGNITION, MANIFEST};
+use super::{BASE, CONFIG, IGNITION, MANIFEST, data_name};
 use crate::app::rename::stopped;
 use crate::app::{Context, Refusal};
 use crate::host;
@@ -32,8 +32,9 @@ pub fn export(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     let store = &context.store;
-    let config = store.load(name)?;
+    store.load(name)?;
     let _lock = store.lock(name)?;
+    let config = store.load(name)?;
     stopped(context, name, "exported")?;
     if file.symlink_metadata().is_ok() {
         let text = format!("\"{}\" exists already", file.display());
@@ -45,7 +46,8 @@ pub fn export(
     if paths.ignition().exists() {
         files.push((IGNITION.to_owned(), paths.ignition()));
     }
-    files.extend(data_files(&paths.data_dir())?);
+    let there = paths.portable().into_iter().filter(|path| path.exists());
+    files.extend(there.map(|path| (data_name(&path), path)));
     files.push((BASE.to_owned(), base));
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writing = || format!("writing \"{}\"", file.display());
@@ -56,20 +58,6 @@ pub fn export(
     let kept = part.persist_noclobber(file).map_err(|e| e.error).with_context(writing)?;
     drop(kept);
     host::restrict_to_owner(file).with_context(writing)
-}
-
-/// The regular files of the data directory, in the order of their names.
-fn data_files(dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let reading = || format!("reading the directory \"{}\"", dir.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).with_context(reading)? {
-        let path = entry.with_context(reading)?.path();
-        if let (true, Some(name)) = (path.is_file(), path.file_name().and_then(|n| n.to_str())) {
-            files.push((format!("{DATA}{name}"), path));
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 fn write(files: &[(String, PathBuf)], to: &File, progress: &dyn Progress) -> anyhow::Result<()> {

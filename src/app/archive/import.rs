@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, EntryType};
 
 use super::manifest::{Entry, Manifest};
-use super::{BASE, CONFIG, DATA, IGNITION, MANIFEST};
+use super::{BASE, CONFIG, DATA, IGNITION, MANIFEST, data_name, staged};
+use crate::app::init::check_username;
 use crate::app::{Context, Refusal};
 use crate::fs::create_dir_owner_only;
 use crate::host;
@@ -55,6 +56,7 @@ pub fn import(
     }
     let read = fs::read(stage.path().join(CONFIG)).context("reading its config")?;
     let config = store::parse_config(&stage.path().join(CONFIG), &read)?;
+    check(&config).map_err(damaged)?;
     let name = name.unwrap_or(&config.name).clone();
     let _lock = context.store.lock(&name)?;
     if context.store.exists(&name) {
@@ -80,21 +82,36 @@ fn unpack(file: File, stage: &Path) -> anyhow::Result<Vec<Entry>> {
         let name = entry.path()?.to_str().map(str::to_owned).unwrap_or_default();
         let inner = name.strip_prefix(DATA).unwrap_or(&name);
         let known = [CONFIG, IGNITION, BASE, MANIFEST].contains(&name.as_str())
-            || (name.starts_with(DATA) && !inner.is_empty() && !inner.starts_with('.'));
-        let plain = entry.header().entry_type() == EntryType::Regular;
-        if !known || !plain || inner.contains(['/', '\\']) {
+            || (name.starts_with(DATA) && is_plain(inner));
+        if !known || entry.header().entry_type() != EntryType::Regular {
             bail!("\"{}\" in it was not written by nsvm", name.escape_debug());
         }
         if [CONFIG, MANIFEST].contains(&name.as_str()) && entry.size() > SMALL {
             bail!("\"{name}\" in it is too large");
         }
-        let path = stage.join(name.replace('/', "-"));
-        let (size, sha256) = write(entry, &path)?;
+        let (size, sha256) = write(entry, &staged(stage, &name))?;
         if name != MANIFEST {
             found.push(Entry { name, size, sha256 });
         }
     }
     Ok(found)
+}
+
+/// A file name that means the same to every host.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
+/// What of a stranger's config becomes a path of this host, or a line that its
+/// programs read.
+fn check(config: &MachineConfig) -> Result<(), String> {
+    let digest = &config.image.sha256;
+    let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    if digest.len() != 64 || !digest.chars().all(hex) {
+        return Err(format!("\"{}\" is no SHA-256", digest.escape_debug()));
+    }
+    check_username(Some(&config.ssh.username)).map_err(|refusal| refusal.message)
 }
 
 fn write(mut from: impl Read, path: &Path) -> anyhow::Result<(u64, String)> {
@@ -182,19 +199,14 @@ fn make(
     Ok(())
 }
 
-/// From the stage to where the machine has them.
+/// From the stage to where the machine has them. What else is in the archive,
+/// as an older nsvm put it there, stays behind: programs of this host believe it.
 fn place(stage: &Path, paths: &MachinePaths) -> anyhow::Result<()> {
     let dir = paths.data_dir();
     create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
-    let prefix = DATA.replace('/', "-");
-    for entry in fs::read_dir(stage)? {
-        let from = entry?.path();
-        let name = from.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let to: PathBuf = match (name, name.strip_prefix(&prefix)) {
-            (IGNITION, _) => paths.ignition(),
-            (_, Some(inner)) => dir.join(inner),
-            _ => continue,
-        };
+    let beside = (stage.join(IGNITION), paths.ignition());
+    let inside = paths.portable().map(|to| (staged(stage, &data_name(&to)), to));
+    for (from, to) in inside.into_iter().chain([beside]).filter(|(from, _)| from.exists()) {
         let parent = to.parent().unwrap_or(&dir);
         fs::create_dir_all(parent).map_err(io_error("creating", parent))?;
         // The config's directory may lie on another file system.

@@ -4,12 +4,14 @@
 //! tar, compressed with zstd:
 //!   config.json   the machine config
 //!   machine.ign   what Ignition was given      (where there is one)
-//!   data/NAME     disk.qcow2, keys, seed, dates, as in the data directory
+//!   data/NAME     disk, keys, seed, dates: `MachinePaths::portable`
 //!   base          the base image
 //!   manifest.json size and SHA-256 of each of these; it comes last
 //! ```
 //!
 //! The file holds the machine's private keys: only its owner may read it.
+
+use std::path::{Path, PathBuf};
 
 mod export;
 mod import;
@@ -23,3 +25,14 @@ const IGNITION: &str = "machine.ign";
 const DATA: &str = "data/";
 const BASE: &str = "base";
 const MANIFEST: &str = "manifest.json";
+
+/// What a file of the data directory is called in an archive.
+fn data_name(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    format!("{DATA}{name}")
+}
+
+/// Where it is unpacked to.
+fn staged(stage: &Path, name: &str) -> PathBuf {
+    stage.join(name.replace('/', "-"))
+}

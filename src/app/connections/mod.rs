@@ -4,7 +4,10 @@
 pub mod docker;
 pub mod podman;
 
-use std::process::Command;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -13,13 +16,17 @@ use super::inspect::ssh_port;
 use super::ssh_config::ssh_access;
 use super::{Context, Refusal};
 use crate::fs::{Access, write_atomic};
+use crate::host::Bounded;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::store;
 
-/// The first account of an image has this number: useradd(8) begins with it,
-/// and Ignition and cloud-init call useradd.
+/// The first account of an image has this number, unless it was given another:
+/// useradd(8) begins with it, and Ignition and cloud-init call useradd.
 const FIRST_UID: u32 = 1000;
+
+/// podman and docker only write a file for these verbs.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Whose connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +51,16 @@ pub struct Made {
     pub docker: bool,
 }
 
+impl Made {
+    /// What they are called, for people.
+    pub fn names(self, machine: &MachineName) -> Vec<String> {
+        let podman = format!("podman's connections \"{machine}\" and \"{machine}-root\"");
+        let docker = format!("docker's context \"{}\"", alias(machine.as_str()));
+        let all = [(self.podman, podman), (self.docker, docker)];
+        all.into_iter().filter_map(|(there, name)| there.then_some(name)).collect()
+    }
+}
+
 /// Where the machine's API sockets are, for someone who comes by SSH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
@@ -51,6 +68,8 @@ pub struct Route {
     pub port: u16,
     /// The machine's user; root has the same key.
     pub user: String,
+    /// The user's number in the guest.
+    pub uid: u32,
     pub identity: String,
     pub rootful: bool,
 }
@@ -64,6 +83,7 @@ impl Route {
             machine: name.to_string(),
             port: ssh_port(&config, run.as_ref(), &context.store.history(name)),
             identity: context.store.paths(name).identity().display().to_string(),
+            uid: config.ssh.uid.unwrap_or(FIRST_UID),
             user: config.ssh.username,
             rootful: config.rootful,
         })
@@ -74,15 +94,19 @@ impl Route {
         let (user, socket) = if root || self.user == "root" {
             ("root", "/run/podman/podman.sock".to_owned())
         } else {
-            (self.user.as_str(), format!("/run/user/{FIRST_UID}/podman/podman.sock"))
+            (self.user.as_str(), format!("/run/user/{}/podman/podman.sock", self.uid))
         };
         format!("ssh://{user}@127.0.0.1:{}{socket}", self.port)
     }
 
     /// The `Host` of the machine's SSH config.
     pub fn alias(&self) -> String {
-        format!("nsvm-{}", self.machine)
+        alias(&self.machine)
     }
+}
+
+fn alias(machine: &str) -> String {
+    format!("nsvm-{machine}")
 }
 
 /// What was made for the machine.
@@ -100,6 +124,7 @@ pub fn connect(
     default: AsDefault,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
+    context.store.load(name)?;
     let _lock = context.store.lock(name)?;
     let route = Route::of(context, name)?;
     let before = made(context, name);
@@ -133,6 +158,13 @@ pub fn connect(
 
 /// Takes the program's connection away, if one was made.
 pub fn disconnect(context: &Context, name: &MachineName, program: Program) -> anyhow::Result<()> {
+    context.store.load(name)?;
+    let _lock = context.store.lock(name)?;
+    undo(context, name, program)
+}
+
+/// The same under the machine's lock.
+fn undo(context: &Context, name: &MachineName, program: Program) -> anyhow::Result<()> {
     let before = made(context, name);
     let route = Route::of(context, name)?;
     match program {
@@ -148,12 +180,12 @@ pub fn disconnect(context: &Context, name: &MachineName, program: Program) -> an
     keep(context, name, with(before, program, false))
 }
 
-/// Takes away all that was made for the machine; what cannot be is a warning,
+/// Takes away all that was made for the machine, whose lock is held; what cannot be is a warning,
 /// because the machine goes in any case.
 pub fn forget(context: &Context, name: &MachineName, progress: &dyn Progress) {
     let made = made(context, name);
     for (program, there) in [(Program::Podman, made.podman), (Program::Docker, made.docker)] {
-        if there && let Err(e) = disconnect(context, name, program) {
+        if there && let Err(e) = undo(context, name, program) {
             progress.warn(format!("a connection of {} stays: {e:#}", program.word()));
         }
     }
@@ -224,12 +256,31 @@ impl Program {
 /// complained about.
 fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = command.get_program().display().to_string();
-    let ran = command.output().with_context(|| format!("running \"{shown}\""))?;
-    if ran.status.success() {
-        return Ok(String::from_utf8_lossy(&ran.stdout).into_owned());
+    let ran = run(command).with_context(|| format!("running \"{shown}\""))?;
+    let (status, stdout, stderr) = ran;
+    match status {
+        Some(status) if status.success() => Ok(stdout),
+        Some(_) => Err(Refusal::new(format!("\"{shown}\" failed: {}", stderr.trim())).into()),
+        None => {
+            let text = format!("\"{shown}\" did not end within {} s", PATIENCE.as_secs());
+            Err(Refusal::new(text).hint("Look whether that program works by itself").into())
+        }
     }
-    let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
-    Err(Refusal::new(format!("\"{shown}\" failed: {said}")).into())
+}
+
+/// How it ended, if it did, and what it printed: to files, since a pipe that
+/// nobody reads would stop it.
+fn run(command: &mut Command) -> io::Result<(Option<ExitStatus>, String, String)> {
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let status = Bounded::start(command, PATIENCE)?.wait()?;
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        io::Result::Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok((status, read(&mut stdout)?, read(&mut stderr)?))
 }
 
 /// A name that somebody else has already.
@@ -248,10 +299,11 @@ mod tests {
             machine: "work".into(),
             port: 4242,
             user: "core".into(),
+            uid: 1234,
             identity: "/k".into(),
             rootful: false,
         };
-        let user = "ssh://core@127.0.0.1:4242/run/user/1000/podman/podman.sock";
+        let user = "ssh://core@127.0.0.1:4242/run/user/1234/podman/podman.sock";
         assert_eq!(route.podman(false), user);
         assert_eq!(route.podman(true), "ssh://root@127.0.0.1:4242/run/podman/podman.sock");
         assert_eq!(route.alias(), "nsvm-work");

@@ -3,6 +3,7 @@
 //! there is one; else in its file, `podman-connections.json`
 //! (podman-system-connection-add(1)).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,16 +37,25 @@ pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result
     match which::which("podman") {
         Ok(podman) => {
             let known = listed(&podman)?;
-            for (at, one) in wanted(route).iter().enumerate() {
-                if let Some(identity) = known.get(&one.name) {
-                    if *identity != route.identity {
-                        return Err(taken(Program::Podman, &one.name).into());
-                    }
+            let wanted = wanted(route);
+            let theirs = |one: &&Wanted| {
+                known.get(&one.name).is_some_and(|known| known.identity != route.identity)
+            };
+            if let Some(one) = wanted.iter().find(theirs) {
+                return Err(taken(Program::Podman, &one.name).into());
+            }
+            // Before one of them is away, and podman has another default.
+            let chosen = wanted.iter().position(|one| {
+                default == AsDefault::No && known.get(&one.name).is_some_and(|known| known.default)
+            });
+            for (at, one) in wanted.iter().enumerate() {
+                if known.contains_key(&one.name) {
                     remove(&podman, &one.name)?;
                 }
                 let mut add = Command::new(&podman);
                 add.args(["system", "connection", "add", "--identity", &route.identity]);
-                add.args(is_default(at).then_some("--default")).args([&one.name, &one.uri]);
+                let is_default = is_default(at) || chosen == Some(at);
+                add.args(is_default.then_some("--default")).args([&one.name, &one.uri]);
                 output(&mut add)?;
             }
             Ok(())
@@ -68,7 +78,7 @@ pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
         Ok(podman) => {
             let known = listed(&podman)?;
             for one in wanted(route) {
-                if known.get(&one.name) == Some(&route.identity) {
+                if known.get(&one.name).is_some_and(|known| known.identity == route.identity) {
                     remove(&podman, &one.name)?;
                 }
             }
@@ -84,14 +94,24 @@ pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
     }
 }
 
-/// Name and key of each connection that the podman command knows.
-fn listed(podman: &Path) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
+/// A connection that the podman command knows.
+struct Known {
+    identity: String,
+    default: bool,
+}
+
+/// Each of them by its name.
+fn listed(podman: &Path) -> anyhow::Result<BTreeMap<String, Known>> {
     let mut list = Command::new(podman);
     list.args(["system", "connection", "list", "--format", "json"]);
     let all: Vec<Value> = serde_json::from_str(&output(&mut list)?)
         .context("reading the list of podman's connections")?;
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-    Ok(all.iter().map(|one| (text(one, "Name"), text(one, "Identity"))).collect())
+    let known = |one: &Value| Known {
+        identity: text(one, "Identity"),
+        default: one["Default"] == Value::Bool(true),
+    };
+    Ok(all.iter().map(|one| (text(one, "Name"), known(one))).collect())
 }
 
 fn remove(podman: &Path, name: &str) -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ pub fn unpack(tar: impl Read, into: &Path) -> anyhow::Result<PathBuf> {
         let mut entry = entry.context("reading what the machine sends")?;
         let (first, path) = safe_path(&entry)?;
         if top.get_or_insert_with(|| first.clone()) != &first {
-            bail!("the machine sends something else too: \"{}\"", path.display());
+            bail!("the machine sends something else too: \"{}\"", shown(&path));
         }
         match entry.header().entry_type() {
             EntryType::Directory => directories.push((path, entry)),
@@ -52,11 +52,16 @@ pub fn unpack(tar: impl Read, into: &Path) -> anyhow::Result<PathBuf> {
 
 fn unpack_one<R: Read>(entry: &mut Entry<'_, R>, path: &Path, into: &Path) -> anyhow::Result<()> {
     let unpacked =
-        entry.unpack_in(into).with_context(|| format!("unpacking \"{}\"", path.display()))?;
+        entry.unpack_in(into).with_context(|| format!("unpacking \"{}\"", shown(path)))?;
     if !unpacked {
-        bail!("the machine sends a path that leads elsewhere: \"{}\"", path.display());
+        bail!("the machine sends a path that leads elsewhere: \"{}\"", shown(path));
     }
     Ok(())
+}
+
+/// A stranger's name for a terminal, which obeys control characters.
+fn shown(path: &Path) -> String {
+    path.display().to_string().escape_debug().to_string()
 }
 
 /// The first name of the path, and all of it.
@@ -67,7 +72,7 @@ fn safe_path<R: Read>(entry: &Entry<'_, R>) -> anyhow::Result<(PathBuf, PathBuf)
         match part {
             Component::CurDir => {}
             Component::Normal(name) => drop(first.get_or_insert_with(|| PathBuf::from(name))),
-            _ => bail!("the machine sends a path that leads elsewhere: \"{}\"", path.display()),
+            _ => bail!("the machine sends a path that leads elsewhere: \"{}\"", shown(&path)),
         }
     }
     match first {
@@ -77,21 +82,30 @@ fn safe_path<R: Read>(entry: &Entry<'_, R>) -> anyhow::Result<(PathBuf, PathBuf)
 }
 
 /// Moves it to `target`, on the same file system; a directory is merged with
-/// one that is there.
+/// one that is there. A link is followed only where it was named: one further
+/// down may have come with an earlier copy, and lead anywhere.
 pub fn place(from: &Path, target: &Path) -> io::Result<()> {
-    let is_dir = fs::symlink_metadata(from)?.is_dir();
-    match (is_dir, target.is_dir()) {
+    let there = fs::metadata(target).ok();
+    put(from, target, there.is_some_and(|there| there.is_dir()))
+}
+
+fn put(from: &Path, target: &Path, joins_directory: bool) -> io::Result<()> {
+    let not_placed =
+        |kind, why: &str| Err(io::Error::new(kind, format!("\"{}\" {why}", shown(target))));
+    match (fs::symlink_metadata(from)?.is_dir(), joins_directory) {
         (true, true) => {
             for entry in fs::read_dir(from)? {
                 let entry = entry?;
-                place(&entry.path(), &target.join(entry.file_name()))?;
+                let inner = target.join(entry.file_name());
+                let there = fs::symlink_metadata(&inner).ok();
+                put(&entry.path(), &inner, there.is_some_and(|there| there.is_dir()))?;
             }
             Ok(())
         }
-        (false, true) => Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
-            format!("\"{}\" is a directory", target.display()),
-        )),
+        (false, true) => not_placed(io::ErrorKind::IsADirectory, "is a directory"),
+        (true, false) if target.symlink_metadata().is_ok() => {
+            not_placed(io::ErrorKind::NotADirectory, "is there and no directory")
+        }
         _ => fs::rename(from, target),
     }
 }
@@ -176,5 +190,26 @@ mod tests {
         assert_eq!(fs::read(old.join("sub/a")).unwrap(), b"new");
         assert_eq!(fs::read(old.join("sub/b")).unwrap(), b"kept");
         assert!(place(&old.join("sub/b"), &old).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_of_an_earlier_copy_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (new, old, secret) =
+            (dir.path().join("new"), dir.path().join("old"), dir.path().join("secret"));
+        for made in [&new.join("sub"), &old, &secret] {
+            fs::create_dir_all(made).unwrap();
+        }
+        fs::write(new.join("sub/key"), "theirs").unwrap();
+        std::os::unix::fs::symlink(&secret, old.join("sub")).unwrap();
+        let refused = place(&new, &old).unwrap_err().to_string();
+        assert!(refused.contains("sub") && refused.contains("no directory"), "{refused}");
+        assert_eq!(fs::read_dir(&secret).unwrap().count(), 0);
+        // One that was named is where it leads.
+        let named = dir.path().join("named");
+        std::os::unix::fs::symlink(&secret, &named).unwrap();
+        place(&new, &named).unwrap();
+        assert_eq!(fs::read(secret.join("sub/key")).unwrap(), b"theirs");
     }
 }

@@ -13,6 +13,12 @@ static PRIVATE_KEY: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(pattern).expect("it is a regular expression")
 });
 
+/// The rest of one that began before the text did: of a log only the end counts.
+static END_OF_KEY: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"\A(?s:.*?)-----END [A-Z0-9 ]*PRIVATE KEY-----";
+    Regex::new(pattern).expect("it is a regular expression")
+});
+
 /// The user part of a URL, with a password or without.
 static USER_IN_URL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r#"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s"]+@"#).expect("it is a regular expression")
@@ -20,7 +26,7 @@ static USER_IN_URL: LazyLock<Regex> = LazyLock::new(|| {
 
 /// `NAME=value` and `"name": "value"` of names that tell.
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r#"(?i)([a-z0-9_-]*(?:password|passwd|passphrase|secret|token|api_?key|credential)[a-z0-9_-]*"?\s*[=:]\s*)("[^"]*"|[^\s,;]+)"#;
+    let pattern = r#"(?i)([a-z0-9_-]*(?:password|passwd|passphrase|secret|token|authorization|api_?key|credential)[a-z0-9_-]*"?\s*[=:]\s*)("[^"]*"|(?:(?:bearer|basic)\s+)?[^\s,;]+)"#;
     Regex::new(pattern).expect("it is a regular expression")
 });
 
@@ -28,6 +34,7 @@ static NAMED: LazyLock<Regex> = LazyLock::new(|| {
 /// whose names say that they are secret.
 pub fn redact(text: &str) -> String {
     let text = PRIVATE_KEY.replace_all(text, GONE);
+    let text = END_OF_KEY.replace(&text, GONE);
     let text = USER_IN_URL.replace_all(&text, format!("${{1}}{GONE}@"));
     NAMED.replace_all(&text, format!("${{1}}{GONE}")).into_owned()
 }
@@ -43,8 +50,10 @@ mod tests {
         assert_eq!(redact(&format!("a\n{key}b\n")), "a\n[removed]\nb\n");
         // One that was cut off.
         assert_eq!(redact("x -----BEGIN PRIVATE KEY-----\nAAAA"), "x [removed]");
+        assert_eq!(redact("AAAA\n-----END RSA PRIVATE KEY-----\nb"), "[removed]\nb");
         let url = "HTTPS_PROXY=http://me:p@ss@proxy:3128/ next https://a.b/c";
         assert_eq!(redact(url), "HTTPS_PROXY=http://[removed]@proxy:3128/ next https://a.b/c");
+        assert_eq!(redact("Authorization: Bearer abc x"), "Authorization: [removed] x");
         assert_eq!(redact("GITHUB_TOKEN=abc x"), "GITHUB_TOKEN=[removed] x");
         assert_eq!(
             redact(r#"{"Password": "a b", "CPUs": 2}"#),

@@ -1,5 +1,6 @@
 //! What `image search` shows: everything that `--image` knows by name.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Images;
@@ -7,7 +8,7 @@ use crate::app::Context;
 use crate::image::{Base, Entry, Provisioner};
 
 /// One name.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct FoundImage {
     pub name: String,

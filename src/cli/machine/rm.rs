@@ -34,11 +34,14 @@ pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
         save_ignition: args.save_ignition,
         save_image: args.save_image,
     };
-    let files = plan(&context, name, request)?;
+    let plan = plan(&context, name, request)?;
     if !args.force && !args.yes {
         report::note("The following files will be deleted:\n");
-        for file in files {
+        for file in plan.files {
             report::note(&file.display().to_string());
+        }
+        for connection in plan.connections {
+            report::note(&connection);
         }
         if !ask::confirmed()? {
             return Ok(0);

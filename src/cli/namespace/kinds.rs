@@ -1,13 +1,10 @@
 //! `nsvm namespaces`: the eight kinds, and what the machine's kernel has.
 
 use clap::ValueEnum;
-use serde::Serialize;
 
-use crate::app;
+use crate::app::kinds::{self, KindInfo};
 use crate::cli::environment::{self, Target};
 use crate::cli::table;
-use crate::namespace::kind::Kind;
-use crate::protocol::outcome::Info;
 
 /// List the kinds of namespaces and what the machine's kernel has of them
 #[derive(Debug, clap::Args)]
@@ -29,25 +26,8 @@ enum Format {
 
 const HEADER: [&str; 7] = ["NAME", "FLAG", "CLONE FLAG", "MANUAL", "HERE", "LIMIT", "ISOLATES"];
 
-/// One kind, with what the guest says about it.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row {
-    name: &'static str,
-    option: String,
-    short_option: String,
-    clone_flag: &'static str,
-    clone_value: u32,
-    manual: &'static str,
-    isolates: &'static str,
-    supported: bool,
-    /// How many each user may have; none: the kernel does not say.
-    limit: Option<u64>,
-}
-
 pub fn run(target: &Target, args: &NamespacesArgs) -> anyhow::Result<u8> {
-    let info = app::run::info(&environment::place(target)?)?;
-    let rows: Vec<Row> = Kind::ALL.into_iter().map(|kind| row(kind, &info)).collect();
+    let rows = kinds::list(&environment::place(target)?)?;
     match args.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
         Format::Table => {
@@ -59,22 +39,7 @@ pub fn run(target: &Target, args: &NamespacesArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn row(kind: Kind, info: &Info) -> Row {
-    let name = kind.option();
-    Row {
-        name,
-        option: format!("--{name}"),
-        short_option: format!("-{}", kind.short_option()),
-        clone_flag: kind.clone_name(),
-        clone_value: kind.clone_flag(),
-        manual: kind.manual(),
-        isolates: kind.isolates(),
-        supported: info.namespaces.iter().any(|supported| supported == name),
-        limit: info.limits.iter().find(|(limited, _)| limited == name).map(|(_, limit)| *limit),
-    }
-}
-
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &KindInfo) -> Vec<String> {
     vec![
         row.name.to_owned(),
         format!("{}, {}", row.short_option, row.option),
@@ -89,6 +54,8 @@ fn cells(row: &Row) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace::kind::Kind;
+    use crate::protocol::outcome::Info;
 
     #[test]
     fn each_kind_is_told_with_what_the_guest_has() {
@@ -97,7 +64,7 @@ mod tests {
             limits: vec![("user".into(), 7)],
             ..Info::default()
         };
-        let user = row(Kind::User, &info);
+        let user = KindInfo::of(Kind::User, &info);
         assert_eq!((user.supported, user.limit), (true, Some(7)));
         let expected = [
             "user",
@@ -109,7 +76,7 @@ mod tests {
             "user and group ids, capabilities",
         ];
         assert_eq!(cells(&user), expected);
-        assert_eq!(cells(&row(Kind::Mount, &info))[4..6], ["yes", "-"]);
-        assert_eq!(cells(&row(Kind::Time, &info))[4..6], ["no", "-"]);
+        assert_eq!(cells(&KindInfo::of(Kind::Mount, &info))[4..6], ["yes", "-"]);
+        assert_eq!(cells(&KindInfo::of(Kind::Time, &info))[4..6], ["no", "-"]);
     }
 }

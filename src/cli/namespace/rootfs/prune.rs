@@ -16,6 +16,9 @@ pub struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     force: bool,
+    /// Answer yes to the question
+    #[arg(short, long)]
+    yes: bool,
 }
 
 pub fn run(target: &Target, args: &PruneArgs) -> anyhow::Result<u8> {
@@ -28,7 +31,7 @@ pub fn run(target: &Target, args: &PruneArgs) -> anyhow::Result<u8> {
         report::note("There is nothing to remove");
         return Ok(0);
     }
-    if !args.force {
+    if !args.force && !args.yes {
         report::note("The following will be deleted:\n");
         for kept in &needless {
             report::note(&format!("{} ({})", short(kept), human_bytes(kept.size)));

@@ -8,7 +8,7 @@ use crate::host;
 
 /// Killed when dropped, and by the kernel when this process dies (Linux).
 #[derive(Debug)]
-pub(super) struct Bounded {
+pub struct Bounded {
     child: Child,
     end: Instant,
 }
