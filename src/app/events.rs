@@ -28,12 +28,12 @@ pub struct Stamped {
     pub event: Event,
 }
 
-/// Tells `told` the machine's state and then everything that happens, until
-/// `told` fails or the machine is removed.
+/// Tells `told` the machine's state and then everything that happens, until the
+/// machine is removed.
 pub fn follow(
     context: &Context,
     name: &MachineName,
-    mut told: impl FnMut(&Stamped) -> io::Result<()>,
+    mut told: impl FnMut(&Stamped),
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
     let mut last = None;
@@ -41,10 +41,10 @@ pub fn follow(
         if let Event::State { state } = event
             && last.replace(state) == Some(state)
         {
-            return Ok(());
+            return;
         }
         let time = super::inspect::time(Some(Timestamp::now()));
-        told(&Stamped { time, machine: name.to_string(), event })
+        told(&Stamped { time, machine: name.to_string(), event });
     };
     loop {
         match listen(context, name, &mut tell) {
@@ -62,23 +62,19 @@ pub fn follow(
             Status::Starting | Status::Broken { .. } => None,
         };
         if let Some(state) = state.filter(|_| !context.store.is_supervised(name)) {
-            tell(Event::State { state })?;
+            tell(Event::State { state });
         }
         std::thread::sleep(POLL);
     }
 }
 
 /// What one supervisor tells, to its end.
-fn listen(
-    context: &Context,
-    name: &MachineName,
-    tell: &mut impl FnMut(Event) -> io::Result<()>,
-) -> io::Result<()> {
+fn listen(context: &Context, name: &MachineName, tell: &mut impl FnMut(Event)) -> io::Result<()> {
     let socket = context.store.paths(name).control_socket();
     let mut client = Client::ask(&socket, &Request::Events)?;
     loop {
         match client.reply()? {
-            Reply::Event { inner } => tell(inner)?,
+            Reply::Event { inner } => tell(inner),
             _ => return Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Powershell, Zsh};
 
 use super::environment;
+use super::out::Stdout;
 use crate::image::{Base, Cache, Catalog, Entry};
 use crate::machine::name::MachineName;
 
@@ -50,7 +51,7 @@ pub fn run(args: &CompletionArgs) -> anyhow::Result<u8> {
     };
     let mut script = Vec::new();
     completer.write_registration(ASKS, "nsvm", "nsvm", "nsvm", &mut script)?;
-    std::io::stdout().write_all(&script)?;
+    Stdout.write_all(&script)?;
     Ok(0)
 }
 

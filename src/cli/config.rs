@@ -1,23 +1,13 @@
 //! `nsvm config ...`: what config files and the environment say.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use toml::Value;
 
 use super::environment;
-use super::shared::SharedOptions;
 use crate::settings::layers::Shown;
 
-/// Show what config files and the environment say
-#[derive(Debug, Args)]
-pub struct ConfigArgs {
-    #[command(flatten)]
-    pub(super) shared: SharedOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     Show(ShowArgs),
 }
 
@@ -26,17 +16,17 @@ enum Verb {
 /// Lowest first: what is built in; the system's nsvm.toml and conf.d/*.toml;
 /// the user's; variables such as NSVM_MACHINE_CPUS. Flags come before all of
 /// them. What is left out is decided by the image or the host.
-#[derive(Debug, Args)]
+#[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm config show --origin")]
-struct ShowArgs {
+pub struct ShowArgs {
     /// Say behind each one where it comes from
     #[arg(long)]
     origin: bool,
 }
 
-pub fn run(args: &ConfigArgs) -> anyhow::Result<u8> {
-    let Verb::Show(args) = &args.verb;
-    print!("{}", text(&environment::settings()?.shown(), args.origin));
+pub fn run(verb: &Verb) -> anyhow::Result<u8> {
+    let Verb::Show(args) = verb;
+    out!("{}", text(&environment::settings()?.shown(), args.origin));
     Ok(0)
 }
 

@@ -1,6 +1,9 @@
 //! The command line: what can be typed, what is printed, exit codes, the
 //! environment. Verbs are one file each.
 
+#[macro_use]
+mod out;
+
 mod ask;
 mod completion;
 mod config;
@@ -27,10 +30,8 @@ use crate::app::Refusal;
 use crate::machine::name::MachineName;
 use environment::{Stopped, Target};
 use namespace::verdict::{OURS, Wording};
-use namespace::{
-    ExecArgs, LsnsArgs, NamespacesArgs, NsArgs, NsenterArgs, RootFsArgs, RunArgs, UnshareArgs,
-};
-use shared::SharedOptions;
+use namespace::{ExecArgs, LsnsArgs, NamespacesArgs, NsenterArgs, RunArgs, UnshareArgs};
+use shared::{Group, SharedOptions};
 
 /// Linux namespaces for hosts that have none
 ///
@@ -69,18 +70,29 @@ struct Cli {
 #[allow(clippy::large_enum_variant)] // one exists, once
 enum Verb {
     /// Manage the virtual machines
-    Machine(machine::MachineArgs),
-    Image(image::ImageArgs),
+    Machine(Group<machine::Verb>),
+    /// Manage the cache of base images
+    Image(Group<image::Verb>),
     Unshare(UnshareArgs),
     Nsenter(NsenterArgs),
     Lsns(LsnsArgs),
     Namespaces(NamespacesArgs),
     Exec(ExecArgs),
-    Ns(NsArgs),
+    /// Named namespaces, which stay when the programs in them have ended
+    ///
+    /// They belong to the user that makes them; root may use everyone's. They
+    /// stay until they are removed, or the machine stops.
+    #[command(subcommand)]
+    Ns(namespace::ns::Verb),
     Run(RunArgs),
-    #[command(name = "rootfs")]
-    RootFs(RootFsArgs),
-    Config(config::ConfigArgs),
+    /// Root file systems that the machine keeps for `nsvm run`
+    ///
+    /// Those that `nsvm run --rootfs` has sent to it, and what programs have
+    /// changed under a --name.
+    #[command(name = "rootfs", subcommand)]
+    RootFs(namespace::rootfs::Verb),
+    /// Show what config files and the environment say
+    Config(Group<config::Verb>),
     Completion(completion::CompletionArgs),
     #[command(hide = true)]
     Man(completion::ManArgs),
@@ -116,9 +128,9 @@ fn command() -> clap::Command {
 
 fn dispatch(cli: Cli) -> u8 {
     let behind = match &cli.verb {
-        Verb::Machine(args) => args.shared,
-        Verb::Image(args) => args.shared,
-        Verb::Config(args) => args.shared,
+        Verb::Machine(group) => group.shared,
+        Verb::Image(group) => group.shared,
+        Verb::Config(group) => group.shared,
         _ => SharedOptions::default(),
     };
     let shared = behind.over(cli.shared);
@@ -126,17 +138,21 @@ fn dispatch(cli: Cli) -> u8 {
     environment::log_from(shared.log_level);
     let target = || target(cli.local, cli.machine, cli.start);
     let result = match cli.verb {
-        Verb::Machine(args) => not_local(cli.local, "machine").and_then(|()| machine::run(args)),
-        Verb::Image(args) => not_local(cli.local, "image").and_then(|()| image::run(args)),
+        Verb::Machine(group) => {
+            not_local(cli.local, "machine").and_then(|()| machine::run(group.verb))
+        }
+        Verb::Image(group) => not_local(cli.local, "image").and_then(|()| image::run(group.verb)),
         Verb::Unshare(args) => target().map(|target| run::unshare(&target, &args)),
         Verb::Nsenter(args) => target().map(|target| run::nsenter(&target, &args)),
         Verb::Lsns(args) => target().map(|target| namespace::lsns::run(&target, &args)),
         Verb::Namespaces(args) => target().and_then(|target| namespace::kinds::run(&target, &args)),
-        Verb::Ns(args) => target().and_then(|target| namespace::ns::run(&target, &args)),
+        Verb::Ns(verb) => target().and_then(|target| namespace::ns::run(&target, &verb)),
         Verb::Exec(args) => target().map(|target| run::exec(&target, &args)),
         Verb::Run(args) => target().map(|target| run::on_root(&target, &args)),
-        Verb::RootFs(args) => target().and_then(|target| namespace::rootfs::run(&target, &args)),
-        Verb::Config(args) => not_local(cli.local, "config").and_then(|()| config::run(&args)),
+        Verb::RootFs(verb) => target().and_then(|target| namespace::rootfs::run(&target, &verb)),
+        Verb::Config(group) => {
+            not_local(cli.local, "config").and_then(|()| config::run(&group.verb))
+        }
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => completion::man(&args),
         Verb::Supervise(args) => supervise::run(&args),

@@ -11,9 +11,6 @@ use crate::store::StoreError;
 
 /// Prints `Error: ...` with the chain of causes, then the hint.
 pub fn error(error: &anyhow::Error) {
-    if is_broken_pipe(error) {
-        return;
-    }
     marked(ERROR, "Error:", &chain(error));
     if let Some(hint) = hint(error) {
         marked(HINT, "Hint:", &sentence(&hint));
@@ -97,13 +94,6 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     })
 }
 
-/// `nsvm ... | head` closed its end: that is how pipes work.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,11 +117,5 @@ mod tests {
         let source = io::Error::other("torn");
         let error = anyhow::Error::from(Unread { source }).context("looking");
         assert_eq!(chain(&error), "looking: cannot read \"x\": torn");
-    }
-
-    #[test]
-    fn a_closed_pipe_is_no_error() {
-        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(is_broken_pipe(&anyhow::Error::from(closed).context("writing")));
     }
 }

@@ -1,6 +1,6 @@
 //! The verbs that run a program in the guest, from arguments to exit code.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 
 use super::environment::{self, Target};
@@ -40,9 +40,7 @@ fn explain(target: &Target, wording: Wording, request: ExecRequest) -> u8 {
     let plan = environment::place(target).and_then(|place| app::run::explain(&place, request));
     match plan {
         Ok(Ok(plan)) => {
-            let text = render(&plan.steps, &plan.program);
-            // A reader that has gone wants no more.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            out!("{}", render(&plan.steps, &plan.program));
             0
         }
         Ok(Err(failure)) => {

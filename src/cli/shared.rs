@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use anstream::ColorChoice;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// How to print, and what to log.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -16,6 +16,16 @@ pub struct SharedOptions {
     #[arg(long, value_name = "LEVEL", value_enum, hide_possible_values = true)]
     #[arg(help = "Log from this level on: trace, debug, info, warn, error")]
     pub log_level: Option<LogLevel>,
+}
+
+/// A verb with verbs that run no program, so that the shared options may stand
+/// behind them, too.
+#[derive(Debug, Args)]
+pub struct Group<V: Subcommand> {
+    #[command(flatten)]
+    pub shared: SharedOptions,
+    #[command(subcommand)]
+    pub verb: V,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

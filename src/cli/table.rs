@@ -41,19 +41,19 @@ impl ListOptions {
         let template = self.is_template().then(|| Format::parse("list", &self.format));
         if self.quiet {
             for one in all {
-                println!("{}", word(one));
+                outln!("{}", word(one));
             }
             return Ok(());
         }
         match template.transpose()? {
-            Some(Format::Json) => println!("{}", serde_json::to_string_pretty(all)?),
+            Some(Format::Json) => outln!("{}", serde_json::to_string_pretty(all)?),
             Some(Format::Table(template)) => {
-                print!("{}", columns(&template, views, !self.noheading)?);
+                out!("{}", columns(&template, views, !self.noheading)?);
             }
-            Some(Format::Plain(template)) => print!("{}", lines(&template, views)?),
+            Some(Format::Plain(template)) => out!("{}", lines(&template, views)?),
             None => {
                 let rows: Vec<_> = all.iter().map(row).collect();
-                print!("{}", render((!self.noheading).then_some(header), &rows));
+                out!("{}", render((!self.noheading).then_some(header), &rows));
             }
         }
         Ok(())

@@ -20,6 +20,39 @@ fn keys_and_directories_admit_their_owner_alone() {
     assert_eq!(mode("config/machine/m1.ign"), 0o600);
 }
 
+/// As `nsvm ... | head` has it, and a disk that is full.
+#[test]
+fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is_one() {
+    let home = Home::new();
+    home.run(init(&["--image", "/dev/null", "m1"])).exits(0);
+    let printing = [
+        &["machine", "info"][..],
+        &["machine", "list"],
+        &["machine", "inspect", "m1"],
+        &["machine", "list", "--format", "{{.Name}}"],
+        &["machine", "events", "m1"],
+        &["image", "search"],
+        &["completion", "bash"],
+        &["config", "show"],
+    ];
+    for words in printing {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut ran = home.spawnable(words.iter().copied());
+        let ran = ran.stdout(writer).stderr(Stdio::piped()).spawn();
+        let ran = Ran(ran.unwrap().wait_with_output().unwrap());
+        assert_eq!((ran.code(), ran.stderr()), (141, String::new()), "{words:?}");
+    }
+    #[cfg(target_os = "linux")]
+    for words in printing {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut ran = home.spawnable(words.iter().copied());
+        let ran = ran.stdout(full).stderr(Stdio::piped()).spawn();
+        let ran = Ran(ran.unwrap().wait_with_output().unwrap()).exits(125);
+        ran.complains(&["Error: writing to standard output: No space left on device"]);
+    }
+}
+
 #[test]
 fn ctrl_c_undoes_a_start() {
     let home = Home::new();

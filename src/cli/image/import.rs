@@ -60,6 +60,6 @@ pub fn run(args: ImportArgs) -> anyhow::Result<u8> {
         },
     };
     let image = import(&context, &request, &Printer::new(verbosity), &interrupted)?;
-    println!("{}", image.source);
+    outln!("{}", image.source);
     Ok(0)
 }

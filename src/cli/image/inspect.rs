@@ -19,6 +19,6 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<u8> {
     for error in failed {
         report::error(&error.into());
     }
-    println!("{}", serde_json::to_string_pretty(&found)?);
+    outln!("{}", serde_json::to_string_pretty(&found)?);
     Ok(code)
 }

@@ -10,20 +10,10 @@ mod rm;
 mod search;
 mod verify;
 
-use clap::{Args, Subcommand};
-
-use crate::cli::shared::SharedOptions;
-/// Manage the cache of base images
-#[derive(Debug, Args)]
-pub struct ImageArgs {
-    #[command(flatten)]
-    pub(super) shared: SharedOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
+use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Pull(pull::PullArgs),
@@ -35,8 +25,8 @@ enum Verb {
     Search(search::SearchArgs),
 }
 
-pub fn run(args: ImageArgs) -> anyhow::Result<u8> {
-    match args.verb {
+pub fn run(verb: Verb) -> anyhow::Result<u8> {
+    match verb {
         Verb::List(args) => list::run(&args),
         Verb::Pull(args) => pull::run(args),
         Verb::Inspect(args) => inspect::run(&args),

@@ -44,7 +44,7 @@ pub fn run(args: &PruneArgs) -> anyhow::Result<u8> {
     for error in &failed {
         report::error(error);
     }
-    println!("Total reclaimed space: {}", human_bytes(freed));
+    outln!("Total reclaimed space: {}", human_bytes(freed));
     Ok(code)
 }
 

@@ -28,6 +28,6 @@ pub fn run(args: PullArgs) -> anyhow::Result<u8> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let request = args.options.request(Some(args.image), &context);
     let prepared = prepare_image(&context, &request, &Printer::new(verbosity), &interrupted)?;
-    println!("{}", prepared.base.display());
+    outln!("{}", prepared.base.display());
     Ok(0)
 }

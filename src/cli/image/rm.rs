@@ -27,11 +27,11 @@ pub fn run(args: &RmArgs) -> anyhow::Result<u8> {
     for text in &args.images {
         match remove(&context, text) {
             Ok(Removed::Name { name, left }) => {
-                println!("Untagged: {name}");
+                outln!("Untagged: {name}");
                 report::note(&format!("The image is kept as {}", left.join(", ")));
             }
             Ok(Removed::Image { sha256, bytes }) => {
-                println!("Deleted: {sha256}");
+                outln!("Deleted: {sha256}");
                 report::note(&format!("Freed {}", human_bytes(bytes)));
             }
             Err(e) if args.force && is_missing(&e) => {}

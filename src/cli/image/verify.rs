@@ -34,7 +34,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
         match verdict.problem {
             Some(problem) => report::error(&problem.into()),
             None if args.quiet => {}
-            None => println!("{} {}", verdict.base.sha256, verdict.base.names().join(", ")),
+            None => outln!("{} {}", verdict.base.sha256, verdict.base.names().join(", ")),
         }
     }
     Ok(code)

@@ -34,7 +34,7 @@ pub fn run(args: &CpArgs) -> anyhow::Result<u8> {
     let printer = Printer::new(verbosity);
     copy(&context, &end(&args.from)?, &end(&args.to)?, &printer)?;
     if !args.quiet {
-        println!("Copy successful");
+        outln!("Copy successful");
     }
     Ok(0)
 }

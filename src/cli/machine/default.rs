@@ -18,7 +18,7 @@ pub struct DefaultArgs {
 pub fn run(args: &DefaultArgs) -> anyhow::Result<u8> {
     let store = environment::context()?.store;
     let Some(name) = &args.name else {
-        println!("{}", store.default_name());
+        outln!("{}", store.default_name());
         return Ok(0);
     };
     store.load(name)?;

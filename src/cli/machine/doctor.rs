@@ -35,7 +35,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let quiet = Printer::new(Verbosity::Quiet);
     let findings = examine(&context, &args.names, &quiet, &interrupted)?;
     if args.format == "json" {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
+        outln!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         findings.iter().for_each(show);
     }
@@ -66,8 +66,8 @@ fn show(finding: &Finding) {
     };
     let whose = if finding.machine.is_empty() { "host" } else { &finding.machine };
     let detail: String = finding.detail.chars().filter(|c| !c.is_control()).collect();
-    println!("{word:<8} {whose}: {}: {detail}", finding.check);
+    outln!("{word:<8} {whose}: {}: {detail}", finding.check);
     if !finding.fix.is_empty() {
-        println!("         -> {}", finding.fix);
+        outln!("         -> {}", finding.fix);
     }
 }

@@ -76,7 +76,7 @@ pub fn run(args: &EnvArgs) -> anyhow::Result<u8> {
     let shell = args.shell.unwrap_or_else(|| Shell::in_use(environment::shell().as_deref()));
     for (name, value) in variables(&Route::of(&context, name)?, made(&context, name)) {
         let line = if args.unset { shell.unset(name) } else { shell.set(name, &value) };
-        println!("{line}");
+        outln!("{line}");
     }
     Ok(0)
 }

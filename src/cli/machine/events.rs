@@ -1,7 +1,5 @@
 //! `nsvm machine events`
 
-use std::io::{self, Write};
-
 use clap::ValueEnum;
 
 use crate::app::events::{Stamped, follow};
@@ -30,16 +28,18 @@ enum Form {
 
 pub fn run(args: &EventsArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
-    let mut out = io::stdout().lock();
     follow(&context, &args.which.name(&context), |event| {
         let line = match args.format {
-            Form::Json => serde_json::to_string(event)?,
+            Form::Json => json(event),
             Form::Text => text(event),
         };
-        writeln!(out, "{line}")?;
-        out.flush()
+        outln!("{line}");
     })?;
     Ok(0)
+}
+
+fn json(stamped: &Stamped) -> String {
+    serde_json::to_string(stamped).expect("plain fields serialize")
 }
 
 fn text(stamped: &Stamped) -> String {

@@ -31,6 +31,6 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<u8> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
     let name = import(&context, &args.file, args.name.as_ref(), &printer, &interrupted)?;
-    println!("{name}");
+    outln!("{name}");
     Ok(0)
 }

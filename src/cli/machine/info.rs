@@ -29,10 +29,10 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<u8> {
     let info = info(&context, &Printer::new(Verbosity::Quiet))?;
     let views = Views { of: std::slice::from_ref(&info), shape: SHAPE };
     match format {
-        None => print!("{}", yaml::render(&lower_case(&info)?)),
-        Some(Format::Json) => println!("{}", serde_json::to_string_pretty(&info)?),
-        Some(Format::Table(template)) => print!("{}", columns(&template, &views, true)?),
-        Some(Format::Plain(template)) => print!("{}", lines(&template, &views)?),
+        None => out!("{}", yaml::render(&lower_case(&info)?)),
+        Some(Format::Json) => outln!("{}", serde_json::to_string_pretty(&info)?),
+        Some(Format::Table(template)) => out!("{}", columns(&template, &views, true)?),
+        Some(Format::Plain(template)) => out!("{}", lines(&template, &views)?),
     }
     Ok(0)
 }

@@ -144,13 +144,13 @@ pub fn run(args: InitArgs) -> anyhow::Result<u8> {
         connect(&context, name, Program::Podman, AsDefault::Yes, &printer)?;
     }
     if !now {
-        println!("Machine init complete");
+        outln!("Machine init complete");
         (&printer as &dyn Progress)
             .note(format!("To start your machine run:\n\n\tnsvm machine start {name}\n"));
         return Ok(0);
     }
-    println!("Machine init complete");
+    outln!("Machine init complete");
     start(&context, name, StartRequest::default(), &printer, &interrupted)?;
-    println!("Machine \"{name}\" started successfully");
+    outln!("Machine \"{name}\" started successfully");
     Ok(0)
 }

@@ -45,9 +45,9 @@ const SHAPE: Shape = Shape { name: "machine.InspectInfo", times: &["Created", "L
 fn print(format: &Format, found: &[InspectInfo]) -> anyhow::Result<()> {
     let views = Views { of: found, shape: SHAPE };
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(found)?),
-        Format::Table(template) => print!("{}", columns(template, &views, true)?),
-        Format::Plain(template) => print!("{}", lines(template, &views)?),
+        Format::Json => outln!("{}", serde_json::to_string_pretty(found)?),
+        Format::Table(template) => out!("{}", columns(template, &views, true)?),
+        Format::Plain(template) => out!("{}", lines(template, &views)?),
     }
     Ok(())
 }

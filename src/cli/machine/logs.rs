@@ -1,9 +1,8 @@
 //! `nsvm machine logs`
 
-use std::io;
-
 use crate::app::logs::{Log, copy, path};
 use crate::cli::environment;
+use crate::cli::out::Stdout;
 
 /// Show a machine's serial console or its supervisor's log
 #[derive(Debug, clap::Args)]
@@ -26,6 +25,6 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let log = if args.supervisor { Log::Supervisor } else { Log::Serial };
     let path = path(&context, &args.which.name(&context), log)?;
-    copy(&path, args.follow, &mut io::stdout().lock())?;
+    copy(&path, args.follow, &mut Stdout)?;
     Ok(0)
 }

@@ -31,20 +31,10 @@ mod wait;
 use clap::{Args, Subcommand};
 
 use crate::app::Context;
-use crate::cli::shared::SharedOptions;
 use crate::machine::name::MachineName;
 
-/// Manage the virtual machines
-#[derive(Debug, Args)]
-pub struct MachineArgs {
-    #[command(flatten)]
-    pub(super) shared: SharedOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     Init(Box<init::InitArgs>),
     Start(start::StartArgs),
     Stop(stop::StopArgs),
@@ -77,8 +67,8 @@ enum Verb {
     Reset(reset::ResetArgs),
 }
 
-pub fn run(args: MachineArgs) -> anyhow::Result<u8> {
-    match args.verb {
+pub fn run(verb: Verb) -> anyhow::Result<u8> {
+    match verb {
         Verb::Init(args) => init::run(*args),
         Verb::Start(args) => start::run(&args),
         Verb::Stop(args) => stop::run(&args),

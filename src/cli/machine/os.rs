@@ -57,7 +57,7 @@ pub fn run(args: OsArgs) -> anyhow::Result<u8> {
     change(&context, &name, &wanted)?;
     if now {
         restart(&context, &name, &Printer::new(Verbosity::Normal), &interrupt::flag())?;
-        println!("Machine \"{name}\" restarted successfully");
+        outln!("Machine \"{name}\" restarted successfully");
     } else {
         report::note(&format!("It counts after `nsvm machine restart {name}`"));
     }

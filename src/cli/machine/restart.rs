@@ -35,6 +35,6 @@ pub fn run(args: &RestartArgs) -> anyhow::Result<u8> {
     stop(&context, name, request, &printer)?;
     (&printer as &dyn Progress).step(format!("Starting machine \"{name}\""));
     start(&context, name, StartRequest::default(), &printer, &interrupted)?;
-    println!("Machine \"{name}\" restarted successfully");
+    outln!("Machine \"{name}\" restarted successfully");
     Ok(0)
 }

@@ -30,9 +30,9 @@ pub fn run(args: &SshConfigArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let access = ssh_access(&context, &args.which.name(&context))?;
     match args.format {
-        Form::Config => print!("{}", access.entry()),
-        Form::Options => println!("{}", options(&access)),
-        Form::Cmd => println!("ssh {} {}", options(&access), access.alias),
+        Form::Config => out!("{}", access.entry()),
+        Form::Options => outln!("{}", options(&access)),
+        Form::Cmd => outln!("ssh {} {}", options(&access), access.alias),
     }
     Ok(0)
 }

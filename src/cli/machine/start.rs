@@ -62,13 +62,13 @@ pub fn run(args: &StartArgs) -> anyhow::Result<u8> {
         connect(&context, name, Program::Podman, AsDefault::Yes, &printer)?;
     }
     if args.no_wait {
-        println!("Machine \"{name}\" is starting");
+        outln!("Machine \"{name}\" is starting");
         return Ok(0);
     }
     if !args.no_info && !args.quiet {
         tell(&inspect(&context, name)?);
     }
-    println!("Machine \"{name}\" started successfully");
+    outln!("Machine \"{name}\" started successfully");
     Ok(0)
 }
 

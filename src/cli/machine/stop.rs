@@ -33,12 +33,12 @@ pub fn run(args: &StopArgs) -> anyhow::Result<u8> {
     let name = &args.which.name(&context);
     if args.suspend {
         suspend(&context, name, &printer)?;
-        println!("Machine \"{name}\" suspended successfully");
+        outln!("Machine \"{name}\" suspended successfully");
         return Ok(0);
     }
     let request =
         StopRequest { force: args.force, timeout: Duration::from_secs(args.timeout.min(86400)) };
     stop(&context, name, request, &printer)?;
-    println!("Machine \"{name}\" stopped successfully");
+    outln!("Machine \"{name}\" stopped successfully");
     Ok(0)
 }

@@ -21,6 +21,6 @@ pub fn run(args: &SuspendArgs) -> anyhow::Result<u8> {
     let printer = Printer::new(Verbosity::Normal);
     let name = &args.which.name(&context);
     suspend(&context, name, &printer)?;
-    println!("Machine \"{name}\" suspended successfully");
+    outln!("Machine \"{name}\" suspended successfully");
     Ok(0)
 }

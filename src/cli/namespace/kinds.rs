@@ -29,11 +29,11 @@ const HEADER: [&str; 7] = ["NAME", "FLAG", "CLONE FLAG", "MANUAL", "HERE", "LIMI
 pub fn run(target: &Target, args: &NamespacesArgs) -> anyhow::Result<u8> {
     let rows = kinds::list(&environment::place(target)?)?;
     match args.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Format::Json => outln!("{}", serde_json::to_string_pretty(&rows)?),
         Format::Table => {
             let cells: Vec<_> = rows.iter().map(cells).collect();
             let header = (!args.noheading).then_some(&HEADER[..]);
-            print!("{}", table::render(header, &cells));
+            out!("{}", table::render(header, &cells));
         }
     }
     Ok(0)

@@ -1,6 +1,6 @@
 //! `nsvm lsns`: the machine's namespaces in the form of lsns(8).
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use super::UsageError;
 use super::identity::IdentityArgs;
@@ -51,8 +51,7 @@ fn typed() -> String {
 /// Prints the machine's namespaces.
 pub fn run(target: &Target, args: &LsnsArgs) -> u8 {
     if args.options.list_columns {
-        // A reader that has gone wants no more.
-        let _ = std::io::stdout().write_all(Column::list().as_bytes());
+        out!("{}", Column::list());
         return 0;
     }
     let (request, format, choice) = match args.resolve() {
@@ -74,8 +73,7 @@ pub fn run(target: &Target, args: &LsnsArgs) -> u8 {
     };
     match rows(&snapshot, &choice) {
         Ok(rows) => {
-            // A reader that has gone wants no more.
-            let _ = std::io::stdout().write_all(render(&snapshot, &rows, &format).as_bytes());
+            out!("{}", render(&snapshot, &rows, &format));
             0
         }
         Err(e) => refuse(&e.to_string()),

@@ -1,7 +1,5 @@
 //! `nsvm ns create`
 
-use std::io::Write;
-
 use super::super::identity::IdentityArgs;
 use super::{ask, code, told};
 use crate::app::named;
@@ -59,7 +57,7 @@ pub fn run(target: &Target, args: &CreateArgs) -> anyhow::Result<u8> {
     }
     let made = ask(target, &args.identity, NamedVerb::Create(spec))?;
     for named in made.iter().flatten() {
-        println!("{}", named.name);
+        outln!("{}", named.name);
     }
     Ok(code(made.is_some()))
 }
@@ -69,8 +67,7 @@ fn explain(target: &Target, args: &CreateArgs, spec: Box<NamedSpec>) -> anyhow::
     let place = environment::place(target)?;
     let plan = told(named::explain(&place, user.as_ref(), NamedVerb::Explain(spec))?);
     if let Some(plan) = &plan {
-        // A reader that has gone wants no more.
-        let _ = std::io::stdout().write_all(render(&plan.steps, &plan.program).as_bytes());
+        out!("{}", render(&plan.steps, &plan.program));
     }
     Ok(code(plan.is_some()))
 }

@@ -25,6 +25,6 @@ pub fn run(target: &Target, args: &InspectArgs) -> anyhow::Result<u8> {
             None => done = false,
         }
     }
-    println!("{}", serde_json::to_string_pretty(&all)?);
+    outln!("{}", serde_json::to_string_pretty(&all)?);
     Ok(code(done))
 }

@@ -6,7 +6,7 @@ mod inspect;
 mod list;
 mod rm;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::identity::IdentityArgs;
 use super::verdict::{OURS, Wording};
@@ -17,18 +17,8 @@ use crate::namespace::named::Named;
 use crate::protocol::outcome::Failure;
 use crate::protocol::request::NamedVerb;
 
-/// Named namespaces, which stay when the programs in them have ended
-///
-/// They belong to the user that makes them; root may use everyone's. They stay
-/// until they are removed, or the machine stops.
-#[derive(Debug, Args)]
-pub struct NsArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     Create(Box<create::CreateArgs>),
     Exec(exec::NsExecArgs),
     #[command(visible_alias = "ls")]
@@ -37,8 +27,8 @@ enum Verb {
     Rm(rm::RmArgs),
 }
 
-pub fn run(target: &Target, args: &NsArgs) -> anyhow::Result<u8> {
-    match &args.verb {
+pub fn run(target: &Target, verb: &Verb) -> anyhow::Result<u8> {
+    match verb {
         Verb::Create(args) => create::run(target, args),
         Verb::Exec(args) => Ok(exec::run(target, args)),
         Verb::List(args) => list::run(target, args),

@@ -27,7 +27,7 @@ pub fn run(target: &Target, args: &RmArgs) -> anyhow::Result<u8> {
     for name in &args.names {
         let verb = NamedVerb::Remove { name: name.clone(), force: args.force };
         if ask(target, &args.identity, verb)?.is_some() {
-            println!("{name}");
+            outln!("{name}");
         } else {
             done = false;
         }

@@ -4,7 +4,7 @@ mod list;
 mod prune;
 mod rm;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::verdict::{Wording, verdict};
 use crate::app::rootfs::kept;
@@ -12,26 +12,16 @@ use crate::cli::environment::{self, Target};
 use crate::cli::report;
 use crate::namespace::rootfs::{Kept, RootFsAnswer, RootFsVerb};
 
-/// Root file systems that the machine keeps for `nsvm run`
-///
-/// Those that `nsvm run --rootfs` has sent to it, and what programs have
-/// changed under a --name.
-#[derive(Debug, Args)]
-pub struct RootFsArgs {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     Rm(rm::RmArgs),
     Prune(prune::PruneArgs),
 }
 
-pub fn run(target: &Target, args: &RootFsArgs) -> anyhow::Result<u8> {
-    match &args.verb {
+pub fn run(target: &Target, verb: &Verb) -> anyhow::Result<u8> {
+    match verb {
         Verb::List(args) => list::run(target, args),
         Verb::Rm(args) => rm::run(target, args),
         Verb::Prune(args) => prune::run(target, args),

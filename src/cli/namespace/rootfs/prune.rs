@@ -48,6 +48,6 @@ pub fn run(target: &Target, args: &PruneArgs) -> anyhow::Result<u8> {
     };
     complain(&answer.failures);
     let freed = answer.kept.iter().map(|kept| kept.size).sum();
-    println!("Total reclaimed space: {}", human_bytes(freed));
+    outln!("Total reclaimed space: {}", human_bytes(freed));
     Ok(if answer.failures.is_empty() { 0 } else { OURS })
 }

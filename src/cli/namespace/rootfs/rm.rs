@@ -28,7 +28,7 @@ pub fn run(target: &Target, args: &RmArgs) -> anyhow::Result<u8> {
         Err(code) => return Ok(code),
     };
     for kept in &answer.kept {
-        println!("{}", kept.name);
+        outln!("{}", kept.name);
     }
     complain(&answer.failures);
     Ok(if answer.failures.is_empty() { 0 } else { OURS })
