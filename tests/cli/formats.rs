@@ -73,8 +73,11 @@ fn lists_take_tables_and_templates() {
     lines.sort_unstable();
     assert_eq!(lines[1], "m2                     1     qemu     2.0 GiB");
     assert_eq!(lines[2], "nsvm-machine-default*  1     qemu     2.0 GiB");
-    let bare = list(&["-n", "--format", "table {{.Name}}"]);
-    assert!(!bare.contains("NAME"), "{bare}");
+    for short in ["-n", "--noheading"] {
+        let bare = list(&[short, "--format", "table {{.Name}}"]);
+        assert!(!bare.contains("NAME"), "{bare}");
+    }
+    assert_eq!(list(&["--quiet", "--noheading"]), list(&["-q"]));
     let mut names: Vec<_> = list(&["--format", "{{.Name}} {{.Default}} {{.LastUp}}"])
         .lines()
         .map(str::to_owned)

@@ -235,7 +235,7 @@ fn a_removal_saves_what_it_is_told_to() {
 fn a_start_in_the_background_returns_at_once() {
     let home = Home::new();
     init(&home, "m1");
-    home.run(["machine", "start", "--no-wait", "--timeout", "300", "-q", "m1"])
+    home.run(["machine", "start", "--no-wait", "--no-info", "--timeout", "300", "-q", "m1"])
         .exits(0)
         .prints("Machine \"m1\" is starting\n");
     let state = home.run(["machine", "inspect", "--format", "{{.State}}", "m1"]).exits(0);

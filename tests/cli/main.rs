@@ -52,7 +52,7 @@ fn an_empty_home_lists_nothing_and_knows_nobody() {
             .exits(125)
             .complains(&["Error: ghost: VM does not exist"]);
     }
-    home.run(["machine", "rm", "-f", "ghost"]).exits(125);
+    home.run(["machine", "rm", "--force", "ghost"]).exits(125).complains(&["does not exist"]);
 }
 
 #[test]

@@ -39,8 +39,9 @@ fn volumes_and_ports_are_kept_and_changed_as_a_whole() {
     let dir = dir.to_str().unwrap();
     let read_only = format!("{dir}:/mnt/the dir:ro");
     let more = format!("{dir}:/srv/x/");
-    home.run(init(&["-v", &read_only, "--volume", &more, "-p", "8080:80", "-p", "5432:5432"]))
-        .exits(0);
+    let volumes = ["-v", &read_only, "--volume", &more];
+    let ports = ["-p", "8080:80", "--publish", "5432:5432", "--user-mode-networking"];
+    home.run(init(&[volumes.as_slice(), &ports].concat())).exits(0);
     let shown = inspected(&home);
     let mount =
         |target: &str, ro| json!({ "Source": dir, "Target": target, "Type": "9p", "ReadOnly": ro });
@@ -126,7 +127,7 @@ fn copies_need_one_end_in_a_machine() {
     home.run(["machine", "cp", "m1:a", "m1:b"]).exits(125).complains(&["both are in a machine"]);
     home.run(["machine", "cp", "a", "ghost:b"]).exits(125).complains(&["ghost: VM does not exist"]);
     home.run(["machine", "cp", "/no/such", "m1:b"]).exits(125).complains(&["\"/no/such\""]);
-    home.run(["machine", "cp", "m1:a", "."])
+    home.run(["machine", "cp", "--quiet", "m1:a", "."])
         .exits(125)
         .complains(&["machine \"m1\" is not running"]);
 }

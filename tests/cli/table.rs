@@ -63,6 +63,32 @@ fn every_option_that_the_table_names_is_taken() {
     assert!(checked > 25, "{checked}");
 }
 
+/// The source of a test's file, `BINARY MODULE::TEST`.
+fn source(named: &str) -> String {
+    let (file, _) = named.split_once("::").unwrap_or_default();
+    let path = format!("tests/{}.rs", file.replace(' ', "/"));
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+/// An option that no test of its row types is not proven by them.
+#[test]
+fn every_option_that_the_table_names_is_typed_by_a_test_of_its_row() {
+    let mut unproven = Vec::new();
+    let page = page();
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells = cells(row);
+        let sources: Vec<String> = spans(cells[2]).map(source).collect();
+        // What the help alone is for is tested with the help.
+        let options = spans(cells[1]).filter(|span| span.starts_with("--"));
+        for option in options.map(|span| span.split(' ').next().unwrap_or(span)) {
+            if !sources.iter().any(|source| source.contains(option)) {
+                unproven.push(format!("{option}: {row}"));
+            }
+        }
+    }
+    assert!(unproven.is_empty(), "{unproven:#?}");
+}
+
 /// A row either has a test or says why there is nothing to test.
 #[test]
 fn every_row_has_a_test_or_a_reason() {
