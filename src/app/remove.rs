@@ -36,8 +36,9 @@ pub struct Plan {
 
 /// What a removal would delete; refused for a running machine without force.
 pub fn plan(context: &Context, name: &MachineName, request: RemoveRequest) -> anyhow::Result<Plan> {
-    // A machine whose file cannot be read can still be removed.
-    if !context.store.exists(name) {
+    // A machine whose file cannot be read can still be removed, and so can what
+    // a removal has left that was killed.
+    if context.store.files_of(name).is_empty() {
         context.store.load(name)?;
     }
     if context.store.load(name).is_ok_and(|config| config.protected) {
