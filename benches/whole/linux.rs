@@ -61,11 +61,15 @@ fn measure() -> anyhow::Result<()> {
     rows.extend(flow::rows(&settings, &machine, &ssh, dir.path())?);
     rows.extend(footprint::after_many(&machine, &ssh)?);
     machine.stop()?;
-    rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
+    let mut notes = report::notes(bare.arguments(), bare.silent_boots());
+    if settings.only.is_none() {
+        rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
+        notes += images::NOTES;
+    }
 
     println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, Some(&qemu), &load)?);
     println!("{}", report::table(&rows));
-    println!("{}{}", report::notes(bare.arguments(), bare.silent_boots()), images::NOTES);
+    println!("{notes}");
     Ok(())
 }
 

@@ -27,6 +27,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
     Images,
+    Machine,
 }
 
 impl Settings {
@@ -67,7 +68,8 @@ fn only() -> anyhow::Result<Option<Only>> {
     match std::env::var("BENCH_ONLY").unwrap_or_default().as_str() {
         "" => Ok(None),
         "images" => Ok(Some(Only::Images)),
-        other => bail!("BENCH_ONLY={other} is not \"images\""),
+        "machine" => Ok(Some(Only::Machine)),
+        other => bail!("BENCH_ONLY={other} is neither \"images\" nor \"machine\""),
     }
 }
 
