@@ -14,6 +14,4 @@ if "$CARGO" clippy --version >/dev/null 2>&1; then
     "$CARGO" clippy --all-targets --locked -- -D warnings
 fi
 sh scripts/cross.sh
-# The Windows program under Wine has a target of its own (make windows).
-export NSVM_WINDOWS=none
 "$CARGO" test --locked

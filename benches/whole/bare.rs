@@ -33,6 +33,9 @@ const POWERDOWN: Duration = Duration::from_secs(120);
 /// One try of `ssh true` once the guest says that sshd listens.
 const LOGIN: Duration = Duration::from_secs(30);
 
+/// What nsvm tells a guest at each start, in a file that goes with the run.
+const PASSED: &str = "name=opt/nsvm/environment,file=";
+
 /// A guest that QEMU runs for us alone.
 #[derive(Debug)]
 pub struct Bare {
@@ -63,6 +66,10 @@ impl Bare {
     ) -> anyhow::Result<Self> {
         let port = free_port()?;
         let argv = rewrite(argv, dir, port);
+        // No proxies: there is nothing to be told.
+        for path in argv.iter().filter_map(|word| word.strip_prefix(PASSED)) {
+            File::create(path.replace(",,", ","))?;
+        }
         let disk = dir.join(facts.overlay.file_name().context("the disk has no name")?);
         fs::rename(pristine, &disk)?;
         let here = |word: &&String| word.contains(&*disk.to_string_lossy());
@@ -100,7 +107,10 @@ impl Bare {
         let start = Instant::now();
         let child = self.running.insert(command.spawn().context("starting QEMU")?);
         let pid = i32::try_from(child.id())?;
-        self.wait_for_sshd(start)?;
+        self.wait_for_sshd(start).with_context(|| {
+            let said = fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+            format!("the bare QEMU, which says \"{}\"", said.trim())
+        })?;
         while let Err(e) = self.ssh.fresh(&["true"], LOGIN) {
             ensure!(start.elapsed() < BOOT, "no login into the bare guest: {e:#}");
             children::sleep(Duration::from_millis(100))?;
@@ -195,12 +205,14 @@ fn rewrite(argv: &[String], dir: &Path, port: u16) -> Vec<String> {
 }
 
 fn rewrite_word(word: &str, dir: &Path, port: u16) -> String {
-    // nsvm writes a path as an option's last value. A comma in it is doubled.
-    let own = ["file.filename=", "append=on,path=", "wait=off,path="];
+    // nsvm writes a path as an option's last value, but for a disk's, which its
+    // base follows. A comma in it is doubled.
+    let own = ["file.filename=", "append=on,path=", "wait=off,path=", PASSED];
     if let Some(key) = own.into_iter().find(|key| word.contains(key)) {
         let (before, path) = word.split_once(key).unwrap_or((word, ""));
+        let (path, base) = path.split_at(path.find(",backing.driver=").unwrap_or(path.len()));
         let file = path.rsplit('/').next().unwrap_or(path);
-        return format!("{before}{key}{}/{file}", dir.to_string_lossy().replace(',', ",,"));
+        return format!("{before}{key}{}/{file}{base}", dir.to_string_lossy().replace(',', ",,"));
     }
     if word.starts_with("guest=") {
         return "guest=bare".to_owned();
@@ -225,7 +237,8 @@ mod tests {
             "-name",
             "guest=nsvm-t,process=nsvm-t",
             "-blockdev",
-            "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/h/a b/disk.qcow2",
+            "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/h/a b/disk.qcow2,\
+             backing.driver=qcow2,backing.file.driver=file,backing.file.filename=/c/b.qcow2",
             "-netdev",
             "user,id=net0,hostfwd=tcp:127.0.0.1:40000-:22",
             "-chardev",
@@ -234,16 +247,20 @@ mod tests {
             "file,id=serial0,append=on,path=/h/serial.log",
             "-fw_cfg",
             "name=opt/com.coreos/config,file=/h/t.ign",
+            "-fw_cfg",
+            "name=opt/nsvm/environment,file=/h/run/environment",
         ];
         let argv = argv.map(str::to_owned);
         let bare = rewrite(&argv, Path::new("/b"), 50);
         let changed = argv.iter().zip(&bare).filter(|(old, new)| old != new).map(|(_, new)| new);
         let expected = [
             "guest=bare",
-            "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/b/disk.qcow2",
+            "driver=qcow2,node-name=disk0,file.driver=file,file.filename=/b/disk.qcow2,\
+             backing.driver=qcow2,backing.file.driver=file,backing.file.filename=/c/b.qcow2",
             "user,id=net0,hostfwd=tcp:127.0.0.1:50-:22",
             "socket,id=ready,server=on,wait=off,path=/b/ready.sock",
             "file,id=serial0,append=on,path=/b/serial.log",
+            "name=opt/nsvm/environment,file=/b/environment",
         ];
         assert_eq!(changed.collect::<Vec<_>>(), expected);
     }

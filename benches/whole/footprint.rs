@@ -61,7 +61,7 @@ pub fn after_many(machine: &Machine, ssh: &Ssh) -> anyhow::Result<Vec<Row>> {
         children::run(&mut command, SHORT)?;
     }
     children::sleep(IDLE)?;
-    let script = "grep VmRSS: /proc/$(systemctl show -PMainPID nsvm-agent)/status";
+    let script = "grep VmRSS: /proc/$(pgrep -xf '/usr/local/libexec/nsvm-agent serve')/status";
     let agent = ssh.fresh(&[script], SHORT)?.stdout;
     let agent = proc::rss_of(&agent).context("reading the agent's memory")?;
     Ok(vec![

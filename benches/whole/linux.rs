@@ -54,23 +54,30 @@ fn measure() -> anyhow::Result<()> {
     say("Starting the machine for the commands");
     machine.start()?;
     let ssh = Ssh::of(&machine.facts()?, dir.path())?;
-    rows.extend(command::rows(&settings, &machine, &ssh)?);
-    rows.extend(named::rows(&settings, &machine, &ssh)?);
-    rows.extend(calls::rows(&settings, &machine)?);
-    rows.extend(footprint::rows(&settings, &machine, &ssh)?);
-    rows.extend(flow::rows(&settings, &machine, &ssh, dir.path())?);
-    rows.extend(footprint::after_many(&machine, &ssh)?);
-    machine.stop()?;
+    let mut all = || {
+        rows.extend(command::rows(&settings, &machine, &ssh)?);
+        rows.extend(named::rows(&settings, &machine, &ssh)?);
+        rows.extend(calls::rows(&settings, &machine)?);
+        rows.extend(footprint::rows(&settings, &machine, &ssh)?);
+        rows.extend(flow::rows(&settings, &machine, &ssh, dir.path())?);
+        rows.extend(footprint::after_many(&machine, &ssh)?);
+        machine.stop()?;
+        if settings.only.is_none() {
+            rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
+        }
+        anyhow::Ok(())
+    };
+    // What was measured before something went wrong is worth reading.
+    let ended = all();
     let mut notes = report::notes(bare.arguments(), bare.silent_boots());
     if settings.only.is_none() {
-        rows.extend(images::rows(&settings, &dir.path().join("pull"))?);
         notes += images::NOTES;
     }
 
     println!("# Measured by `make bench`\n\n{}\n", host::line(&settings, Some(&qemu), &load)?);
     println!("{}", report::table(&rows));
     println!("{notes}");
-    Ok(())
+    ended
 }
 
 /// Tells whoever waits what is being done.

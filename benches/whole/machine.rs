@@ -121,7 +121,7 @@ impl Facts {
     /// The machine's running QEMU: the process that has its disk.
     pub fn qemu(&self) -> anyhow::Result<Process> {
         let disk = format!("filename={}", self.overlay.display());
-        let mut found = proc::find(|argv| argv.iter().any(|word| word.ends_with(&disk)));
+        let mut found = proc::find(|argv| argv.iter().any(|word| word.contains(&disk)));
         found.pop().context("the machine's QEMU is not running")
     }
 }

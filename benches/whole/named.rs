@@ -67,7 +67,8 @@ fn entering(settings: &Settings, machine: &Machine, ssh: &Ssh) -> anyhow::Result
     let pid = shown[0]["Pid"].to_string();
     let master = ssh.master()?;
     let mut theirs = master.command();
-    theirs.args(["nsenter", "-t", &pid, "--preserve-credentials", "-UmuinpCT", "true"]);
+    theirs.args(["nsenter", "-t", &pid, "--preserve-credentials"]);
+    theirs.args(["-U", "-m", "-u", "-i", "-n", "-p", "-C", "-T", "true"]);
     let mut ours = machine.nsvm(["ns", "exec", NAME, "true"]);
     let mut samples = [vec![], vec![]];
     for round in 0..WARM_UP + settings.commands {
