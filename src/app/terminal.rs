@@ -3,6 +3,7 @@
 
 use std::io::IsTerminal;
 
+use crate::host;
 use crate::protocol::request::{Size, Terminal};
 
 /// `-t`, `-T` or neither.
@@ -65,6 +66,9 @@ pub struct RawMode(());
 impl RawMode {
     pub fn enter() -> std::io::Result<Self> {
         static HOOK: std::sync::Once = std::sync::Once::new();
+        // First, for it keeps the modes that all was before.
+        host::speak_sequences()?;
+        let raw = Self(());
         crossterm::terminal::enable_raw_mode()?;
         HOOK.call_once(|| {
             let print = std::panic::take_hook();
@@ -73,7 +77,7 @@ impl RawMode {
                 print(panic);
             }));
         });
-        Ok(Self(()))
+        Ok(raw)
     }
 }
 
@@ -87,6 +91,7 @@ impl Drop for RawMode {
 pub fn leave_raw_mode() {
     // A terminal that has gone needs no modes.
     let _ = crossterm::terminal::disable_raw_mode();
+    host::restore_console();
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
@@ -45,6 +46,18 @@ pub(super) fn process_arguments(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// When a process was started, since the host's boot: with its number that names
+/// it, for the number alone may come again. `None` when there is no such process.
+pub(super) fn process_started(pid: u32) -> Option<Duration> {
+    let line = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; field 22 is the 20th after it
+    // (proc(5)), in hundredths of a second on every architecture.
+    let end = line.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(&line[end + 1..]).ok()?;
+    let ticks: u64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(Duration::from_millis(ticks * 10))
+}
+
 /// Whether TLS reads `SSL_CERT_FILE` of itself, in place of the system's CA
 /// certificates (crate rustls-native-certs).
 pub fn tls_reads_ssl_cert_file() -> bool {
@@ -61,5 +74,8 @@ mod tests {
         assert!(all > 64 << 20 && free > 0 && free <= all, "{free} of {all}");
         assert_eq!(boot_id(), boot_id());
         assert!(process_arguments(std::process::id()).is_some());
+        let (init, own) = (process_started(1), process_started(std::process::id()));
+        assert!(init.is_some() && init < own, "{init:?} {own:?}");
+        assert_eq!(process_started(u32::MAX), None);
     }
 }

@@ -2,6 +2,10 @@
 
 use std::process::Command;
 
+mod process;
+
+pub(super) use process::{process_arguments, process_started};
+
 /// The kernel does not offer that.
 pub fn end_with_parent(_: &mut Command) {}
 
@@ -23,12 +27,6 @@ pub fn boot_id() -> Option<String> {
 
 fn sysctl(name: &str) -> Option<String> {
     output(Command::new("/usr/sbin/sysctl").args(["-n", name]))
-}
-
-/// The arguments of a process, as one text.
-pub(super) fn process_arguments(pid: u32) -> Option<String> {
-    let pid = pid.to_string();
-    output(Command::new("/bin/ps").args(["-ww", "-o", "command=", "-p", &pid]))
 }
 
 /// What a program prints, trimmed; nothing if it fails.

@@ -1,12 +1,15 @@
 //! What differs between host systems: files with the same functions, chosen
 //! here and nowhere else.
 
+#[cfg(unix)]
+mod arguments;
 #[cfg(feature = "host")]
 mod bounded;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+mod text;
 mod typed;
 #[cfg(unix)]
 mod unix;

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{Ending, process_arguments};
+use super::{Ending, process_arguments, process_started};
 
 /// Where a path leads to behind all links.
 pub fn resolved(path: PathBuf) -> PathBuf {
@@ -183,6 +183,24 @@ pub fn double(value: &OsStr, ascii: u8) -> OsString {
     OsString::from_vec(bytes.flat_map(|byte| std::iter::repeat_n(byte, twice(byte))).collect())
 }
 
+/// Terminals speak sequences anyway.
+pub fn speak_sequences() -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing to undo of [`speak_sequences`].
+pub fn restore_console() {}
+
+/// What is typed, while the terminal is raw.
+pub fn keys() -> impl Read + Send + 'static {
+    io::stdin()
+}
+
+/// A standard stream that takes any bytes, also if it is a terminal.
+pub fn screen(stream: impl Write + Send + 'static) -> Box<dyn Write + Send> {
+    Box::new(stream)
+}
+
 /// Children open no window here.
 pub fn hide_window(_: &mut Command) {}
 
@@ -225,16 +243,21 @@ pub fn close_inherited_files() {
 /// Kills the process `pid` if `argument` is among its arguments, and waits
 /// for its end; `false` when it is not that process.
 pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> {
-    let has_argument = || process_arguments(pid).is_some_and(|args| args.contains(argument));
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(false);
     };
-    if !has_argument() {
+    // Number and start name one process: that whose arguments are read is that
+    // which is killed.
+    let Some(started) = process_started(pid) else { return Ok(false) };
+    let is_it = || process_started(pid) == Some(started);
+    let has_argument = || process_arguments(pid).is_some_and(|args| args.contains(argument));
+    if !has_argument() || !is_it() {
         return Ok(false);
     }
     rustix::process::kill_process(process, Signal::KILL)?;
     for _ in 0..100 {
-        if !has_argument() {
+        // What nobody has waited for is still there, without arguments.
+        if !is_it() || !has_argument() {
             return Ok(true);
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -245,4 +268,27 @@ pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> 
 /// Where an administrator puts settings for all users.
 pub fn system_config_dir() -> PathBuf {
     "/etc/nsvm".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_with_the_argument_is_killed() {
+        let mut command = Command::new("sh");
+        command.args(["-c", ": 2f9c4f0a-1c5e-4d0e; read nothing; :"]);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        // Its memory is its own before its arguments are in it (execve(2)).
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while process_arguments(child.id()).is_none_or(|args| !args.contains("2f9c4f0a")) {
+            assert!(std::time::Instant::now() < end, "no arguments");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(!kill_process_with_argument(child.id(), "another").unwrap());
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(kill_process_with_argument(child.id(), "2f9c4f0a-1c5e-4d0e").unwrap());
+        assert!(!child.wait().unwrap().success());
+        assert!(!kill_process_with_argument(child.id(), "2f9c4f0a-1c5e-4d0e").unwrap());
+    }
 }

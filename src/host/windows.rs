@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 mod access;
 mod command_line;
+mod console;
 mod facts;
 mod lock;
 mod process;
 
 pub use access::restrict_to_owner;
+pub use console::{keys, restore_console, screen, speak_sequences};
 pub use facts::{
     allocated_bytes, boot_id, disk_space, memory_available, memory_bytes, qemu_directory,
 };

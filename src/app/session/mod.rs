@@ -17,6 +17,7 @@ use anyhow::{Context, anyhow};
 
 use super::signals;
 use super::terminal::RawMode;
+use crate::host;
 use crate::namespace::named::Named;
 use crate::protocol::frame::{Decoder, FrameError, MAX_DATA};
 use crate::protocol::message::{FromAgent, FromHost, INITIAL_STDIN_CREDIT, Output};
@@ -52,9 +53,14 @@ impl Stdio {
     pub fn of_process() -> Self {
         Self {
             stdin: Box::new(io::stdin()),
-            stdout: Box::new(io::stdout()),
-            stderr: Box::new(io::stderr()),
+            stdout: host::screen(io::stdout()),
+            stderr: host::screen(io::stderr()),
         }
+    }
+
+    /// The same, with the keys of a terminal that is raw.
+    fn of_terminal(_: &RawMode) -> Self {
+        Self { stdin: Box::new(host::keys()), ..Self::of_process() }
     }
 }
 
@@ -67,7 +73,8 @@ pub fn run_here(connection: Connection, request: ExecRequest) -> anyhow::Result<
     };
     let sender = Sender::new(connection.writer);
     signals::forward(&sender, connection.away, raw.as_ref()).context("watching for signals")?;
-    converse(connection.reader, &sender, exec(request), Stdio::of_process())
+    let stdio = raw.as_ref().map_or_else(Stdio::of_process, Stdio::of_terminal);
+    converse(connection.reader, &sender, exec(request), stdio)
 }
 
 /// Runs one command over `connection` and returns how it ended. An error
