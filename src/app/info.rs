@@ -131,7 +131,10 @@ fn qemu(found: Result<Facts, FactsError>) -> (QemuInfo, Value) {
             let info = QemuInfo {
                 path: facts.qemu.path().display().to_string(),
                 version: facts.qemu.features.version.to_string(),
-                firmware: facts.firmware.map(|f| f.display().to_string()).unwrap_or_default(),
+                firmware: facts
+                    .firmware
+                    .map(|f| f.code().display().to_string())
+                    .unwrap_or_default(),
                 problem: String::new(),
             };
             (info, serde_json::to_value(facts.choice).unwrap_or_default())

@@ -125,6 +125,12 @@ impl MachinePaths {
         self.data_dir().join("seed.img")
     }
 
+    /// The UEFI variables of a guest whose board has no BIOS; made anew where
+    /// they are missing.
+    pub fn firmware_variables(&self) -> PathBuf {
+        self.data_dir().join("efi-variables.fd")
+    }
+
     /// Private half of the user key, mode 0600; also what `ssh -i` takes.
     pub fn identity(&self) -> PathBuf {
         self.data_dir().join("id_ed25519")

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::accel::{Accelerator, Choice, Host, Os};
 use super::endpoint::Endpoint;
+use super::firmware::Firmware;
 use super::version::Version;
 use crate::host;
 use crate::machine::config::{Arch, DiskFormat, GUEST_MAC};
@@ -51,8 +52,9 @@ pub struct Launch {
     pub tcg_threads: TcgThreads,
     /// Whether this QEMU knows `-sandbox` (seccomp).
     pub sandbox: bool,
-    /// UEFI firmware, where the machine type has none of its own.
-    pub firmware: Option<PathBuf>,
+    /// UEFI firmware, where the machine type has none of its own, with the
+    /// machine's own variables.
+    pub firmware: Option<Firmware>,
     pub name: MachineName,
     pub uuid: String,
     pub cpus: u32,
@@ -184,14 +186,13 @@ fn machine(launch: &Launch) -> Vec<OsString> {
         }
         (other, _) => accel_value(other, launch.arch),
     };
-    strings(&[
-        "-machine",
-        board(launch.arch),
-        "-accel",
-        &accelerator,
-        "-cpu",
-        &launch.choice.cpu_model,
-    ])
+    // The nodes are those of `firmware`.
+    let flash = match launch.firmware {
+        Some(Firmware::Flash { .. }) => ",pflash0=code0,pflash1=variables0",
+        Some(Firmware::Image(_)) | None => "",
+    };
+    let board = format!("{}{flash}", board(launch.arch));
+    strings(&["-machine", &board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
 }
 
 /// The value of `-accel`. TCG's `thread` is left to QEMU, which uses one thread
@@ -209,11 +210,23 @@ pub(super) fn accel_value(accelerator: Accelerator, guest: Arch) -> String {
     }
 }
 
-/// `-bios` takes images of any size, unlike `pflash`. UEFI variables are then
-/// not kept; our guests boot by the fallback path, which needs none.
+/// As the board's two flash devices, or as one image.
 fn firmware(launch: &Launch) -> Vec<OsString> {
-    let path = launch.firmware.iter();
-    path.flat_map(|path| ["-bios".into(), path.into()]).collect()
+    match &launch.firmware {
+        None => Vec::new(),
+        Some(Firmware::Image(path)) => vec!["-bios".into(), path.into()],
+        Some(Firmware::Flash { code, variables }) => {
+            let node = "driver=raw,node-name=";
+            let code_options = format!("{node}code0,read-only=on,file.driver=file,file.filename=");
+            let options = format!("{node}variables0,file.driver=file,file.filename=");
+            vec![
+                "-blockdev".into(),
+                with_path(&code_options, code),
+                "-blockdev".into(),
+                with_path(&options, variables),
+            ]
+        }
+    }
 }
 
 fn processors(launch: &Launch) -> Vec<OsString> {

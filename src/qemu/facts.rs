@@ -11,7 +11,7 @@ use super::accel::{Choice, Os, Rejection, candidates};
 use super::cache::{Asked, Cache};
 use super::choose::{NoneWorks, Prober, choose};
 use super::faults::sort_out;
-use super::firmware::{first_present, search_list};
+use super::firmware::{Firmware, first_present, search_list};
 use super::locate::{Qemu, Wanted, locate, program};
 use super::probe::ProbeVm;
 use super::version::Version;
@@ -75,7 +75,7 @@ fn reasons(rejected: &[Rejection]) -> String {
 pub struct Facts {
     pub qemu: Qemu,
     /// The firmware to load; none where QEMU's own default is right.
-    pub firmware: Option<PathBuf>,
+    pub firmware: Option<Firmware>,
     pub choice: Choice,
 }
 
@@ -119,7 +119,7 @@ pub fn survey_with<'p>(
     Ok(Facts { qemu, firmware, choice })
 }
 
-fn find_firmware(wanted: &Wanted<'_>, qemu: &Qemu) -> Result<Option<PathBuf>, FactsError> {
+fn find_firmware(wanted: &Wanted<'_>, qemu: &Qemu) -> Result<Option<Firmware>, FactsError> {
     let list = search_list(wanted.host.os, qemu.path(), wanted.guest);
     if list.is_empty() {
         return Ok(None);

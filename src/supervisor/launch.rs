@@ -12,6 +12,7 @@ use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
+use crate::machine::paths::MachinePaths;
 use crate::machine::published::Published;
 use crate::machine::suspended::Hardware;
 use crate::machine::volume::Volume;
@@ -20,6 +21,7 @@ use crate::qemu::accel::{Accelerator, Host};
 use crate::qemu::command::{Entry, Launch, SharedDir, TcgThreads, argv, board, digest};
 use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
+use crate::qemu::firmware::{Firmware, ensure_variables};
 use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
 use crate::qemu::process::QemuProcess;
@@ -107,6 +109,7 @@ pub fn launch(
     };
     let mut launch = Launch { entry, ..describe(context, config, facts, passed) };
     let paths = context.store.paths(&config.name);
+    firmware_variables(facts, &paths)?;
     for (place, at) in [
         (paths.qmp_socket(), &mut launch.qmp_socket),
         (paths.ready_socket(), &mut launch.ready_socket),
@@ -285,7 +288,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         choice: facts.choice.clone(),
         tcg_threads: TcgThreads::sound_for(facts.qemu.features.version),
         sandbox: facts.qemu.features.sandbox,
-        firmware: facts.firmware.clone(),
+        firmware: facts.firmware.clone().map(|found| own_firmware(found, &paths)),
         name: config.name.clone(),
         uuid: config.uuid.clone(),
         cpus: config.resources.cpus,
@@ -306,6 +309,26 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
         entry: Entry::Boot,
     }
+}
+
+/// The host's firmware with the machine's own variables.
+fn own_firmware(found: Firmware, paths: &MachinePaths) -> Firmware {
+    match found {
+        Firmware::Flash { code, .. } => {
+            Firmware::Flash { code, variables: paths.firmware_variables() }
+        }
+        image @ Firmware::Image(_) => image,
+    }
+}
+
+/// Makes those variables where there are none.
+fn firmware_variables(facts: &Facts, paths: &MachinePaths) -> Result<(), Failure> {
+    let Some(Firmware::Flash { variables, .. }) = &facts.firmware else { return Ok(()) };
+    let own = paths.firmware_variables();
+    ensure_variables(variables, &own).map_err(|e| {
+        let from = variables.display();
+        failure(&format!("copying \"{from}\" to \"{}\": {e}", own.display()), None)
+    })
 }
 
 fn shared((index, volume): (usize, &Volume)) -> SharedDir {

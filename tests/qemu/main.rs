@@ -20,6 +20,7 @@ use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
 use nsvm::qemu::command::{Entry, Launch, TcgThreads, argv};
 use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
+use nsvm::qemu::firmware::Firmware;
 use nsvm::qemu::locate::Wanted;
 use nsvm::qemu::port::free_port;
 use nsvm::qemu::probe::ProbeVm;
@@ -208,7 +209,8 @@ impl Vm {
             },
             tcg_threads: TcgThreads::Default,
             sandbox: facts.qemu.features.sandbox,
-            firmware: facts.firmware.clone(),
+            // Not as flash: this host's own variables are nobody's to write.
+            firmware: facts.firmware.as_ref().map(|found| Firmware::Image(found.code().into())),
             name: "t1".parse().unwrap(),
             uuid: UUID.into(),
             cpus: 2,

@@ -30,7 +30,7 @@ fn qemu(found: Result<Facts, FactsError>) -> Vec<Finding> {
         }
     };
     let program = facts.qemu.path().display();
-    let firmware = facts.firmware.as_ref().map(|path| path.display().to_string());
+    let firmware = facts.firmware.as_ref().map(|f| f.code().display().to_string());
     vec![
         Finding::ok("qemu", format!("{program} {}", facts.qemu.features.version)),
         Finding::ok("firmware", firmware.unwrap_or_else(|| "QEMU's own".to_owned())),

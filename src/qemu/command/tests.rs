@@ -96,6 +96,30 @@ const VIRT: &str = "virt,gic-version=max,highmem=on";
 const ON_LINUX: &str = "guest=nsvm-t1,process=nsvm-t1";
 const ELSEWHERE: &str = "guest=nsvm-t1";
 
+/// What each machine has beside its disk.
+const VARIABLES: &str = "/d/efi-variables.fd";
+
+/// The board with its flash devices, and what is in them.
+fn flash(code: &str) -> (String, [String; 4]) {
+    let node = "driver=raw,node-name=";
+    let of = |name: &str, path: &str| format!("{node}{name},file.driver=file,file.filename={path}");
+    let code = of("code0,read-only=on", code);
+    let pair = ["-blockdev".into(), code, "-blockdev".into(), of("variables0", VARIABLES)];
+    (format!("{VIRT},pflash0=code0,pflash1=variables0"), pair)
+}
+
+fn with_flash(mut launch: Launch, code: &str) -> Launch {
+    launch.firmware = Some(Firmware::Flash { code: code.into(), variables: VARIABLES.into() });
+    launch
+}
+
+/// The whole command line of a guest that has its firmware in flash.
+fn whole_with_flash(name: &str, accel: &str, cpu: &str, code: &str) -> Vec<String> {
+    let (board, pair) = flash(code);
+    let pair: Vec<&str> = pair.iter().map(String::as_str).collect();
+    whole(&[&[name, "-machine", &board, "-accel", accel, "-cpu", cpu][..], &pair].concat(), &[])
+}
+
 #[test]
 fn linux_x86_64_translated() {
     let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
@@ -153,21 +177,30 @@ fn linux_aarch64_translated_and_under_kvm() {
         (Accelerator::Tcg, "tcg,tb-size=256", "max,pauth-impdef=on"),
         (Accelerator::Kvm, "kvm", "host"),
     ] {
-        let mut launch = launch(Os::Linux, Arch::Aarch64, accelerator);
-        launch.firmware = Some("/usr/share/AAVMF/AAVMF_CODE.fd".into());
-        let bios = ["-bios", "/usr/share/AAVMF/AAVMF_CODE.fd"];
-        let head = [&[ON_LINUX, "-machine", VIRT, "-accel", accel, "-cpu", cpu][..], &bios];
-        assert_eq!(lines(&launch), whole(&head.concat(), &[]));
+        let code = "/usr/share/AAVMF/AAVMF_CODE.fd";
+        let launch = with_flash(launch(Os::Linux, Arch::Aarch64, accelerator), code);
+        assert_eq!(lines(&launch), whole_with_flash(ON_LINUX, accel, cpu, code));
     }
 }
 
 #[test]
-fn macos_arm64_under_hvf() {
-    let mut launch = launch(Os::MacOs, Arch::Aarch64, Accelerator::Hvf);
-    let bios = "/opt/homebrew/share/qemu/edk2-aarch64-code.fd";
-    launch.firmware = Some(bios.into());
-    let head = [ELSEWHERE, "-machine", VIRT, "-accel", "hvf", "-cpu", "host", "-bios", bios];
+fn firmware_that_fits_no_flash_is_one_image() {
+    let mut launch = launch(Os::Linux, Arch::Aarch64, Accelerator::Kvm);
+    launch.firmware = Some(Firmware::Image("/usr/share/edk2/aarch64/QEMU_EFI.fd".into()));
+    let bios = ["-bios", "/usr/share/edk2/aarch64/QEMU_EFI.fd"];
+    let head = [&[ON_LINUX, "-machine", VIRT, "-accel", "kvm", "-cpu", "host"][..], &bios].concat();
     assert_eq!(lines(&launch), whole(&head, &[]));
+}
+
+#[test]
+fn macos_arm64_under_hvf() {
+    for code in [
+        "/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
+        "/opt/local/share/qemu/edk2-aarch64-code.fd",
+    ] {
+        let launch = with_flash(launch(Os::MacOs, Arch::Aarch64, Accelerator::Hvf), code);
+        assert_eq!(lines(&launch), whole_with_flash(ELSEWHERE, "hvf", "host", code));
+    }
 }
 
 #[test]
@@ -188,11 +221,9 @@ fn windows_x86_64_under_whpx() {
 
 #[test]
 fn windows_arm64_under_whpx() {
-    let mut launch = launch(Os::Windows, Arch::Aarch64, Accelerator::Whpx);
-    let bios = r"C:\Program Files\qemu\share\edk2-aarch64-code.fd";
-    launch.firmware = Some(bios.into());
-    let head = [ELSEWHERE, "-machine", VIRT, "-accel", "whpx", "-cpu", "host", "-bios", bios];
-    assert_eq!(lines(&launch), whole(&head, &[]));
+    let code = r"C:\Program Files\qemu\share\edk2-aarch64-code.fd";
+    let launch = with_flash(launch(Os::Windows, Arch::Aarch64, Accelerator::Whpx), code);
+    assert_eq!(lines(&launch), whole_with_flash(ELSEWHERE, "whpx", "host", code));
 }
 
 #[test]
@@ -201,12 +232,9 @@ fn macos_and_windows_translated() {
         let intel = launch(os, Arch::X86_64, Accelerator::Tcg);
         let head = [ELSEWHERE, "-machine", Q35, "-accel", "tcg,tb-size=256", "-cpu", "max,-erms"];
         assert_eq!(lines(&intel), whole(&head, &[]));
-        let mut arm = launch(os, Arch::Aarch64, Accelerator::Tcg);
-        arm.firmware = Some("/f.fd".into());
+        let arm = with_flash(launch(os, Arch::Aarch64, Accelerator::Tcg), "/f,1.fd");
         let cpu = "max,pauth-impdef=on";
-        let accel = "tcg,tb-size=256";
-        let head = [ELSEWHERE, "-machine", VIRT, "-accel", accel, "-cpu", cpu, "-bios", "/f.fd"];
-        assert_eq!(lines(&arm), whole(&head, &[]));
+        assert_eq!(lines(&arm), whole_with_flash(ELSEWHERE, "tcg,tb-size=256", cpu, "/f,,1.fd"));
     }
 }
 
