@@ -14,6 +14,7 @@ use crate::image::Cache;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
+use crate::store::StoreError;
 
 /// What of a machine shall survive it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,13 +37,17 @@ pub struct Plan {
 
 /// What a removal would delete; refused for a running machine without force.
 pub fn plan(context: &Context, name: &MachineName, request: RemoveRequest) -> anyhow::Result<Plan> {
-    // A machine whose file cannot be read can still be removed, and so can what
-    // a removal has left that was killed.
-    if context.store.files_of(name).is_empty() {
-        context.store.load(name)?;
-    }
-    if context.store.load(name).is_ok_and(|config| config.protected) {
-        return Err(protect::refusal(name).into());
+    match context.store.load(name) {
+        // One whose file is there all the same is another's, but for capitals.
+        Err(missing @ StoreError::Missing { .. })
+            if context.store.exists(name) || context.store.files_of(name).is_empty() =>
+        {
+            return Err(missing.into());
+        }
+        Ok(config) if config.protected => return Err(protect::refusal(name).into()),
+        // A machine whose file cannot be read can still be removed, and so can
+        // what a removal has left that was killed.
+        _ => {}
     }
     let stands = matches!(context.store.status(name), Status::Stopped | Status::Suspended);
     if !request.force && !stands {

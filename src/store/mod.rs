@@ -125,6 +125,10 @@ impl Store {
         if config.name == *name {
             return Ok(config);
         }
+        // A file system that takes capitals for small letters.
+        if config.name.as_str().eq_ignore_ascii_case(name.as_str()) {
+            return Err(StoreError::Missing { name: name.clone(), nearest: Some(config.name) });
+        }
         let reason = format!("it is about a machine \"{}\"", config.name);
         Err(StoreError::Unreadable { path, reason })
     }

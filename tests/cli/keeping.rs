@@ -206,6 +206,29 @@ fn a_protected_machine_is_not_removed() {
     home.run(["machine", "rm", "-f", "m1"]).exits(0);
 }
 
+/// As on the file systems of macOS and Windows; where capitals count, a second
+/// name of the file stands in for one that takes them for small letters.
+#[test]
+fn capitals_lead_to_no_other_machine() {
+    let home = Home::new();
+    init(&home, "m1");
+    home.run(["machine", "protect", "m1"]).exits(0);
+    let file = |name: &str| home.path().join(format!("config/machine/{name}.json"));
+    if !file("M1").exists() {
+        fs::hard_link(file("m1"), file("M1")).unwrap();
+        fs::create_dir(home.path().join("data/M1")).unwrap();
+    }
+    let meant = ["Error: M1: VM does not exist", "Did you mean \"m1\"?"];
+    for verb in [&["rm", "-f"][..], &["inspect"], &["start"], &["set", "--cpus", "1"]] {
+        home.run([&["machine"], verb, &["M1"]].concat()).exits(125).complains(&meant);
+    }
+    home.run(["machine", "init", "--image", "/dev/null", "M1"])
+        .exits(125)
+        .complains(&["machine \"M1\" already exists"]);
+    assert!(overlay(&home, "m1").exists());
+    assert_eq!(config(&home, "m1")["Protected"], true);
+}
+
 #[test]
 fn a_removal_saves_what_it_is_told_to() {
     let home = Home::new();
