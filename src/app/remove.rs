@@ -37,10 +37,20 @@ pub struct Plan {
 
 /// What a removal would delete; refused for a running machine without force.
 pub fn plan(context: &Context, name: &MachineName, request: RemoveRequest) -> anyhow::Result<Plan> {
+    if !context.store.has_traces(name) {
+        // Whose command was killed has left its lock, which is no machine.
+        drop(context.store.lock(name)?);
+    }
+    planned(context, name, request)
+}
+
+/// The same under the machine's lock or without it.
+fn planned(context: &Context, name: &MachineName, request: RemoveRequest) -> anyhow::Result<Plan> {
+    let stands = matches!(context.store.status(name), Status::Stopped | Status::Suspended);
     match context.store.load(name) {
         // One whose file is there all the same is another's, but for capitals.
         Err(missing @ StoreError::Missing { .. })
-            if context.store.exists(name) || context.store.files_of(name).is_empty() =>
+            if context.store.exists(name) || (!context.store.has_traces(name) && stands) =>
         {
             return Err(missing.into());
         }
@@ -49,7 +59,6 @@ pub fn plan(context: &Context, name: &MachineName, request: RemoveRequest) -> an
         // what a removal has left that was killed.
         _ => {}
     }
-    let stands = matches!(context.store.status(name), Status::Stopped | Status::Suspended);
     if !request.force && !stands {
         return Err(Refusal::new(format!("running vm \"{name}\" cannot be destroyed"))
             .hint(format!("Stop it with `nsvm machine stop {name}`, or use `rm --force`"))
@@ -78,7 +87,7 @@ pub fn remove(
         stop::end_vm(context, name, now, progress)?;
     }
     left_over::settle(context, name)?;
-    plan(context, name, RemoveRequest::default())?;
+    planned(context, name, RemoveRequest::default())?;
     let saved = save(context, name, request)?;
     connections::forget(context, name, progress);
     context.store.remove_files(name)?;

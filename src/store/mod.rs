@@ -92,6 +92,29 @@ pub fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> S
     move |source| StoreError::Io { doing, path, source }
 }
 
+/// The lock of a name. Where it belongs to no machine in the end, because none
+/// was made or it is removed, the lock's files go with it.
+#[derive(Debug)]
+pub struct NameLock {
+    paths: MachinePaths,
+    _lock: Lock,
+}
+
+impl Drop for NameLock {
+    fn drop(&mut self) {
+        if self.paths.config().symlink_metadata().is_ok() {
+            return;
+        }
+        // Whoever waits for one of them looks whether it is still that file.
+        for path in [self.paths.alive_lock(), self.paths.vm_lock()] {
+            if is_locked(&path).is_ok_and(|locked| !locked) {
+                let _ = crate::fs::remove(&path);
+            }
+        }
+        let _ = crate::fs::remove(&self.paths.lock());
+    }
+}
+
 /// The machines below one set of directories.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -191,12 +214,14 @@ impl Store {
     }
 
     /// Keeps other commands from changing the machine meanwhile.
-    pub fn lock(&self, name: &MachineName) -> Result<Lock, StoreError> {
-        let path = self.paths(name).lock();
-        Lock::acquire(&path, LOCK_PATIENCE).map_err(|e| match e.kind() {
+    pub fn lock(&self, name: &MachineName) -> Result<NameLock, StoreError> {
+        let paths = self.paths(name);
+        let path = paths.lock();
+        let lock = Lock::acquire(&path, LOCK_PATIENCE).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => StoreError::Busy(name.clone()),
             _ => io_error("locking", &path)(e),
-        })
+        })?;
+        Ok(NameLock { paths, _lock: lock })
     }
 
     /// The locks of two machines, always in the same order, so that two
@@ -205,7 +230,7 @@ impl Store {
         &self,
         one: &MachineName,
         other: &MachineName,
-    ) -> Result<(Lock, Lock), StoreError> {
+    ) -> Result<(NameLock, NameLock), StoreError> {
         if one == other {
             return Err(StoreError::Exists(one.clone()));
         }
@@ -289,6 +314,13 @@ impl Store {
             paths.lock(),
         ];
         all.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect()
+    }
+
+    /// Whether there is something of a machine besides its locks.
+    pub fn has_traces(&self, name: &MachineName) -> bool {
+        let paths = self.paths(name);
+        let locks = [paths.alive_lock(), paths.vm_lock(), paths.lock()];
+        self.files_of(name).iter().any(|path| !locks.contains(path))
     }
 
     /// Removes whatever is there of a machine; the caller holds its lock. One
@@ -413,6 +445,19 @@ mod tests {
         let error = store.load(&MachineName::default()).unwrap_err();
         assert_eq!(error.to_string(), "nsvm-machine-default: VM does not exist");
         assert!(error.hint().unwrap().contains("nsvm machine init --now"));
+    }
+
+    #[test]
+    fn a_name_without_a_machine_keeps_no_lock() {
+        let (_home, store) = store();
+        let name: MachineName = "a".parse().unwrap();
+        let lock = store.lock(&name).unwrap();
+        assert!(!store.has_traces(&name) && store.paths(&name).lock().exists());
+        drop(lock);
+        assert!(store.files_of(&name).is_empty());
+        store.save(&config("a")).unwrap();
+        drop(store.lock(&name).unwrap());
+        assert!(store.has_traces(&name) && store.paths(&name).lock().exists());
     }
 
     #[test]
