@@ -142,22 +142,70 @@ fn podman_itself_knows_the_connections_that_are_made() {
     let Some(path) = path_with("podman") else { return };
     let home = Home::new();
     fs::write(home.path().join("containers.conf"), "").unwrap();
-    run(&home, &path, &[&INIT[..], &["1", "m1"]].concat()).exits(0);
+    let podman = |args: &[&str]| {
+        let mut command = std::process::Command::new("podman");
+        command.args(["system", "connection"]).args(args);
+        command.env("PODMAN_CONNECTIONS_CONF", file(&home));
+        command.env("CONTAINERS_CONF", home.path().join("containers.conf"));
+        Ran(command.output().unwrap()).exits(0).stdout()
+    };
     let known = || {
-        let mut list = std::process::Command::new("podman");
-        list.args(["system", "connection", "list", "--format", "{{.Name}} {{.URI}}"]);
-        list.env("PODMAN_CONNECTIONS_CONF", file(&home));
-        list.env("CONTAINERS_CONF", home.path().join("containers.conf"));
-        String::from_utf8(list.output().unwrap().stdout).unwrap()
+        let text = podman(&["list", "--format", "{{.Name}} {{.Default}} {{.URI}}"]);
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let theirs = ["--identity", "/t", "theirs", "ssh://u@127.0.0.1:1/run/p.sock"];
+    podman(&[&["add"], &theirs[..]].concat());
+    run(&home, &path, &[&INIT[..], &["1", "m1"]].concat()).exits(0);
+    let connect = |more: &[&str]| {
+        let all = [&["machine", "connect", "podman"], more, &["m1"]].concat();
+        run(&home, &path, &all).exits(0);
+    };
+    let (uid, port) = (user_id(&home, "m1").unwrap_or(1000), port_of(&home, "m1"));
+    let ours = |port: u64, default: &str| {
+        let is = |name: &str| default == name;
+        let user = format!("ssh://core@127.0.0.1:{port}/run/user/{uid}/podman/podman.sock");
+        let root = format!("ssh://root@127.0.0.1:{port}/run/podman/podman.sock");
+        vec![
+            format!("m1 {} {user}", is("m1")),
+            format!("m1-root {} {root}", is("m1-root")),
+            format!("theirs {} {}", is("theirs"), theirs[3]),
+        ]
     };
     for _ in 0..2 {
-        run(&home, &path, &["machine", "connect", "podman", "m1"]).exits(0);
-        let uid = user_id(&home, "m1").unwrap_or(1000);
-        assert!(known().contains(&format!("/run/user/{uid}/podman/podman.sock")), "{}", known());
-        assert!(known().contains("m1-root"), "{}", known());
+        connect(&[]);
+        assert_eq!(known(), ours(port, "theirs"));
     }
+    connect(&["--default"]);
+    assert_eq!(known(), ours(port, "m1"));
+    // Another port: the default stays what it is.
+    let history = home.path().join("data/m1/history.json");
+    let mut there: Value = serde_json::from_slice(&fs::read(&history).unwrap()).unwrap();
+    let moved = if port == 40_001 { 40_002 } else { 40_001 };
+    there["SSHPort"] = json!(moved);
+    fs::write(history, there.to_string()).unwrap();
+    connect(&[]);
+    assert_eq!(known(), ours(port_of(&home, "m1"), "m1"));
+    assert_eq!(port_of(&home, "m1"), moved);
+    run(&home, &path, &["machine", "set", "--rootful", "m1"]).exits(0);
+    connect(&["--default"]);
+    assert_eq!(known(), ours(moved, "m1-root"));
+
+    run(&home, &path, &[&INIT[..], &["1", "theirs"]].concat()).exits(0);
+    run(&home, &path, &["machine", "connect", "podman", "theirs"])
+        .exits(125)
+        .complains(&["\"theirs\" that is not nsvm's"]);
+    run(&home, &path, &["machine", "rm", "-f", "theirs"]).exits(0);
     run(&home, &path, &["machine", "rm", "-f", "m1"]).exits(0);
-    assert!(!known().contains("m1"), "{}", known());
+    assert_eq!(known(), [format!("theirs false {}", theirs[3])]);
+}
+
+/// Where `inspect` says that the machine's SSH server is or will be.
+fn port_of(home: &Home, name: &str) -> u64 {
+    let format = "{{.SSHConfig.Port}}";
+    let port = home.run(["machine", "inspect", "--format", format, name]).exits(0).stdout();
+    port.trim().parse().unwrap()
 }
 
 #[test]

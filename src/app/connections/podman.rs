@@ -33,7 +33,6 @@ fn wanted(route: &Route) -> [Wanted; 2] {
 /// Makes or renews both; the default is that of the machine's own user.
 pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result<()> {
     let first = usize::from(route.rootful);
-    let is_default = |at: usize| default == AsDefault::Yes && at == first;
     match which::which("podman") {
         Ok(podman) => {
             let known = listed(&podman)?;
@@ -45,25 +44,33 @@ pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result
                 return Err(taken(Program::Podman, &one.name).into());
             }
             // Before one of them is away, and podman has another default.
-            let chosen = wanted.iter().position(|one| {
-                default == AsDefault::No && known.get(&one.name).is_some_and(|known| known.default)
-            });
-            for (at, one) in wanted.iter().enumerate() {
-                if known.contains_key(&one.name) {
-                    remove(&podman, &one.name)?;
+            let chosen = match default {
+                AsDefault::Yes => Some(first),
+                AsDefault::No => wanted
+                    .iter()
+                    .position(|one| known.get(&one.name).is_some_and(|known| known.default)),
+            };
+            for one in &wanted {
+                match known.get(&one.name) {
+                    Some(known) if known.uri == one.uri => continue,
+                    Some(_) => remove(&podman, &one.name)?,
+                    None => {}
                 }
                 let mut add = Command::new(&podman);
                 add.args(["system", "connection", "add", "--identity", &route.identity]);
-                let is_default = is_default(at) || chosen == Some(at);
-                add.args(is_default.then_some("--default")).args([&one.name, &one.uri]);
-                output(&mut add)?;
+                output(add.args([&one.name, &one.uri]))?;
+            }
+            if let Some(at) = chosen {
+                // Not by `add --default`, which podman 4.3 passes over.
+                let mut choose = Command::new(&podman);
+                output(choose.args(["system", "connection", "default", &wanted[at].name]))?;
             }
             Ok(())
         }
         Err(_) => edit(file, |connections| {
             for (at, one) in wanted(route).iter().enumerate() {
                 connections.put(one, &route.identity)?;
-                if is_default(at) {
+                if default == AsDefault::Yes && at == first {
                     connections.whole["Connection"]["Default"] = Value::from(one.name.as_str());
                 }
             }
@@ -96,6 +103,7 @@ pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
 
 /// A connection that the podman command knows.
 struct Known {
+    uri: String,
     identity: String,
     default: bool,
 }
@@ -108,6 +116,7 @@ fn listed(podman: &Path) -> anyhow::Result<BTreeMap<String, Known>> {
         .context("reading the list of podman's connections")?;
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
     let known = |one: &Value| Known {
+        uri: text(one, "URI"),
         identity: text(one, "Identity"),
         default: one["Default"] == Value::Bool(true),
     };
