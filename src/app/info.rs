@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
+use crate::control::message::PROTOCOL;
 use crate::host;
 use crate::machine::config::Arch;
 use crate::machine::event::Progress;
@@ -27,17 +28,20 @@ pub struct Info {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostInfo {
+    /// As Go names it: amd64, arm64.
     pub arch: &'static str,
-    /// A machine that is running, the default one if it is.
+    /// A machine that is running, else the default one if there is one.
     pub current_machine: String,
+    /// Empty where there is no machine of that name.
     pub default_machine: String,
     /// Where this run's sockets and records are.
     pub events_dir: String,
     pub machine_config_dir: String,
     pub machine_image_dir: String,
-    /// Of the current machine.
+    /// Of the current machine, with a capital; empty where there is none.
     pub machine_state: String,
     pub number_of_machines: usize,
+    /// As Go names it: linux, darwin, windows.
     #[serde(rename = "OS")]
     pub os: &'static str,
     #[serde(rename = "VMType")]
@@ -68,6 +72,9 @@ pub struct QemuInfo {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct VersionInfo {
+    /// Of the control endpoint's protocol (docs/api.md).
+    #[serde(rename = "APIVersion")]
+    pub api_version: String,
     pub version: &'static str,
     pub os_arch: String,
     pub os: &'static str,
@@ -85,19 +92,20 @@ pub fn info(context: &Context, progress: &dyn Progress) -> anyhow::Result<Info> 
     let is_up = |name: &&MachineName| matches!(status(name), Status::Running | Status::Starting);
     let names = configs.iter().map(|config| &config.name);
     let default_first = names.clone().filter(|name| **name == default).chain(names);
-    let current = default_first.into_iter().find(is_up);
+    let known = configs.iter().any(|config| config.name == default).then_some(&default);
+    let current = default_first.into_iter().find(is_up).or(known);
     let shown = |path: PathBuf| path.display().to_string();
     let (qemu, accelerator) = qemu(survey(context, progress));
-    let os = std::env::consts::OS;
+    let (os, arch) = (go_os(std::env::consts::OS), go_arch(Arch::host()));
     Ok(Info {
         host: HostInfo {
-            arch: Arch::host().name(),
+            arch,
             current_machine: current.map(ToString::to_string).unwrap_or_default(),
-            default_machine: default.to_string(),
+            default_machine: known.map(ToString::to_string).unwrap_or_default(),
             events_dir: shown(dirs.runtime.clone()),
             machine_config_dir: shown(dirs.machines()),
             machine_image_dir: shown(dirs.cache.clone()),
-            machine_state: current.map(|name| status(name).word().to_owned()).unwrap_or_default(),
+            machine_state: current.map(|name| capital(status(name).word())).unwrap_or_default(),
             number_of_machines: configs.len(),
             os,
             vm_type: "qemu",
@@ -111,11 +119,28 @@ pub fn info(context: &Context, progress: &dyn Progress) -> anyhow::Result<Info> 
         },
         version: VersionInfo {
             version: env!("CARGO_PKG_VERSION"),
-            os_arch: format!("{os}/{}", Arch::host().name()),
+            api_version: PROTOCOL.to_string(),
+            os_arch: format!("{os}/{arch}"),
             os,
             agent: context.agent_for(Arch::host()).map(shown).unwrap_or_default(),
         },
     })
+}
+
+const fn go_arch(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
+    }
+}
+
+fn go_os(os: &'static str) -> &'static str {
+    if os == "macos" { "darwin" } else { os }
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// QEMU for guests like this host.

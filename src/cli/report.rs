@@ -80,8 +80,8 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<SettingsError>() {
             return Some(error.hint());
         }
-        if cause.is::<Failure>() {
-            return Some(Failure::hint());
+        if let Some(error) = cause.downcast_ref::<Failure>() {
+            return Some(error.hint());
         }
         let io = cause.downcast_ref::<io::Error>()?;
         match io.kind() {

@@ -39,7 +39,8 @@ impl ListOptions {
         row: impl Fn(&T) -> Vec<String>,
     ) -> anyhow::Result<()> {
         let template = self.is_template().then(|| Format::parse("list", &self.format));
-        if self.quiet {
+        // As in podman, a format says more than --quiet.
+        if self.quiet && template.is_none() {
             for one in all {
                 outln!("{}", word(one));
             }
@@ -71,14 +72,7 @@ impl ListOptions {
 
 /// What the template makes of each, every one on lines of its own.
 pub fn lines<T: Serialize>(template: &Template, views: &Views<'_, T>) -> Result<String, Failure> {
-    let mut text = String::new();
-    for one in template.render_each(views.of, views.shape)? {
-        text.push_str(&one);
-        if !one.ends_with('\n') {
-            text.push('\n');
-        }
-    }
-    Ok(text)
+    Ok(template.render_each(views.of, views.shape)?.concat())
 }
 
 /// The same laid out in columns, which tabs end.
@@ -87,7 +81,10 @@ pub fn columns<T: Serialize>(
     views: &Views<'_, T>,
     heading: bool,
 ) -> Result<String, Failure> {
-    let mut text = if heading { format!("{}\n", template.heading()?) } else { String::new() };
+    let mut text = if heading { template.heading()? } else { String::new() };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
     text.push_str(&lines(template, views)?);
     let row = |line: &str| line.split('\t').map(str::to_owned).collect();
     let rows: Vec<Vec<String>> = text.lines().map(row).collect();
@@ -114,25 +111,25 @@ pub fn render(header: Option<&[&str]>, rows: &[Vec<String>]) -> String {
     text
 }
 
-/// `3 hours ago`, as podman words it.
+/// `3 hours ago`, as podman words it (`HumanDuration` of docker/go-units).
 pub fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
-    const UNITS: [(&str, i64); 5] = [
-        ("month", 30 * 86400),
-        ("week", 7 * 86400),
-        ("day", 86400),
-        ("hour", 3600),
-        ("minute", 60),
-    ];
     let Some(time) = time else { return "Never".into() };
     let seconds = (now.as_second() - time.as_second()).max(0);
-    for (unit, length) in UNITS {
-        let count = seconds / length;
-        if count > 0 {
-            let plural = if count == 1 { "" } else { "s" };
-            return format!("{count} {unit}{plural} ago");
-        }
-    }
-    if seconds < 2 { "Less than a second ago".into() } else { format!("{seconds} seconds ago") }
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    let words = match (seconds, minutes, hours) {
+        (0, ..) => "Less than a second".into(),
+        (1, ..) => "1 second".into(),
+        (_, 0, _) => format!("{seconds} seconds"),
+        (_, 1, _) => "About a minute".into(),
+        (_, 2..60, _) => format!("{minutes} minutes"),
+        (.., 1) => "About an hour".into(),
+        (.., 2..48) => format!("{hours} hours"),
+        (.., 48..336) => format!("{} days", hours / 24),
+        (.., 336..1440) => format!("{} weeks", hours / (24 * 7)),
+        (.., 1440..17520) => format!("{} months", hours / (24 * 30)),
+        _ => format!("{} years", seconds / (365 * 86400)),
+    };
+    format!("{words} ago")
 }
 
 #[cfg(test)]
@@ -151,11 +148,22 @@ mod tests {
     fn times_are_told_in_their_largest_unit() {
         let now = Timestamp::from_second(1_000_000_000).unwrap();
         let before = |seconds: i64| ago(Timestamp::from_second(1_000_000_000 - seconds).ok(), now);
-        assert_eq!(before(0), "Less than a second ago");
-        assert_eq!(before(59), "59 seconds ago");
-        assert_eq!(before(60), "1 minute ago");
-        assert_eq!(before(7200), "2 hours ago");
-        assert_eq!(before(40 * 86400), "1 month ago");
+        for (seconds, words) in [
+            (0, "Less than a second ago"),
+            (1, "1 second ago"),
+            (59, "59 seconds ago"),
+            (60, "About a minute ago"),
+            (3599, "59 minutes ago"),
+            (3600, "About an hour ago"),
+            (5400, "2 hours ago"),
+            (47 * 3600, "47 hours ago"),
+            (2 * 86400, "2 days ago"),
+            (20 * 86400, "2 weeks ago"),
+            (70 * 86400, "2 months ago"),
+            (3 * 365 * 86400, "3 years ago"),
+        ] {
+            assert_eq!(before(seconds), words);
+        }
         assert_eq!(ago(None, now), "Never");
     }
 }

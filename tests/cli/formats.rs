@@ -51,14 +51,39 @@ fn a_wrong_field_is_podmans_error() {
         .complains(&[
             "Error: template: inspect:1:2: executing \"inspect\" at <.Nope>: \
          can't evaluate field Nope in type machine.InspectInfo",
-            "Hint: ",
+            "Hint: Its fields are ConfigPath, ConfigDir, ",
         ]);
+    home.run(["machine", "inspect", "--format", "{{.SSHConfig.User}}", "m2"])
+        .exits(125)
+        .prints("")
+        .complains(&["Hint: Its fields are IdentityPath, Port, RemoteUsername."]);
     home.run(["machine", "inspect", "--format", "{{.Name", "m2"])
         .exits(125)
         .complains(&["template: inspect:1:", "unclosed action"]);
     home.run(["machine", "list", "--format", "{{.Nope}}"])
         .exits(125)
         .complains(&["can't evaluate field Nope in type *entities.ListReporter"]);
+}
+
+/// What podman 4.3.1 prints for such a machine, and what it says of mistakes:
+/// format, standard output, the end of the error.
+#[test]
+fn a_format_prints_what_podman_prints() {
+    type Said = (String, String, Option<String>);
+    let home = Home::new();
+    let init = ["machine", "init", "-q", "--image", "/dev/null", "--disk-size", "2"];
+    home.run(init.into_iter().chain(["--cpus", "1", "--memory", "2048", "m1"])).exits(0);
+    let said: Vec<Said> =
+        serde_json::from_str(include_str!("../fixtures/podman/formats.json")).unwrap();
+    assert!(said.len() > 75, "{}", said.len());
+    for (format, stdout, error) in said {
+        let ran = home.run(["machine", "inspect", "--format", &format, "m1"]);
+        eprintln!("{format}");
+        match error {
+            None => drop(ran.exits(0).prints(&stdout)),
+            Some(error) => drop(ran.exits(125).prints("").complains(&[&error])),
+        }
+    }
 }
 
 #[test]
@@ -71,8 +96,8 @@ fn lists_take_tables_and_templates() {
     let mut lines: Vec<_> = table.lines().collect();
     assert!(lines[0].starts_with("NAME                   CPUS  VM TYPE  DISK SIZE"), "{table}");
     lines.sort_unstable();
-    assert_eq!(lines[1], "m2                     1     qemu     2.0 GiB");
-    assert_eq!(lines[2], "nsvm-machine-default*  1     qemu     2.0 GiB");
+    assert_eq!(lines[1], "m2                     1     qemu     2GiB");
+    assert_eq!(lines[2], "nsvm-machine-default*  1     qemu     2GiB");
     for short in ["-n", "--noheading"] {
         let bare = list(&[short, "--format", "table {{.Name}}"]);
         assert!(!bare.contains("NAME"), "{bare}");
@@ -90,6 +115,24 @@ fn lists_take_tables_and_templates() {
         assert_eq!(all[0]["DiskSize"], "2147483648", "{text}");
     }
     assert_eq!(list(&["--format", "{{range .}}{{.CPUs}}{{end}}"]), "11\n");
+    // A format says more than -q, as in podman.
+    let both = list(&["-q", "--format", "table {{.CPUs}} {{.RemoteUsername}}"]);
+    assert_eq!(both, "CPUS  REMOTE USERNAME\n1     core\n1     core\n");
+    assert!(list(&["-q", "--format", "json"]).starts_with('['));
+    assert_eq!(list(&["--format", "table {{.CPUs}}\\n"]), "CPUS\n1\n1\n");
+    let rows = list(&["-n", "--format", "table {{range .}}{{.CPUs}}\\t{{.Swap}}\\n{{end}}"]);
+    assert_eq!(rows, "1  0B\n1  0B\n");
+    for none in ["{{.Name}}", "table {{.Name}}", "{{range .}}{{.Name}}{{else}}none{{end}}"] {
+        let empty = Home::new();
+        let ran = empty.run(["machine", "list", "--format", none]).exits(0).stdout();
+        let wanted = match none.split_once(' ') {
+            Some(("table", _)) => "NAME\n",
+            Some(_) => "none\n",
+            None => "",
+        };
+        assert_eq!(ran, wanted, "{none}");
+        empty.run(["machine", "list", "-n", "--format", "table {{.Name}}"]).exits(0).prints("");
+    }
     let images = home.run(["image", "list", "--format", "{{json .}}"]).exits(0);
     assert!(images.stdout().starts_with('{'));
 }

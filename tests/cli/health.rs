@@ -20,7 +20,13 @@ fn info_tells_of_the_host_in_three_forms() {
     let info: Value = serde_json::from_str(&json).unwrap();
     let host = &info["Host"];
     assert_eq!((&host["VMType"], &host["NumberOfMachines"]), (&"qemu".into(), &1.into()));
-    assert_eq!(host["DefaultMachine"], "nsvm-machine-default");
+    // As podman has it: a default is a machine, systems have Go's names.
+    let text = |key: &str| host[key].as_str().unwrap().to_owned();
+    let of_default = || [text("DefaultMachine"), text("CurrentMachine"), text("MachineState")];
+    assert_eq!(of_default(), ["", "", ""]);
+    assert!(["amd64", "arm64"].contains(&text("Arch").as_str()), "{host}");
+    assert!(["linux", "darwin", "windows"].contains(&text("OS").as_str()), "{host}");
+    assert_eq!(info["Version"]["APIVersion"], "1");
     let config_dir = home.join("config/machine");
     assert_eq!(host["MachineConfigDir"], config_dir.to_str().unwrap());
     assert!(host["Accelerator"]["InUse"].is_string(), "{host}");
@@ -35,6 +41,10 @@ fn info_tells_of_the_host_in_three_forms() {
     home.run(["machine", "info", "-f", "{{.Nope}}"])
         .exits(125)
         .complains(&["can't evaluate field Nope"]);
+    let default = home.run(["machine", "inspect", "--format", "{{.Name}}", "m1"]).exits(0);
+    home.run(["machine", "default", default.stdout().trim()]).exits(0);
+    let format = "{{.Host.DefaultMachine}} {{.Host.CurrentMachine}} {{.Host.MachineState}}";
+    home.run(["machine", "info", "-f", format]).exits(0).prints("m1 m1 Stopped\n");
     // It tells of a host without QEMU too.
     let mut command = home.nsvm(["machine", "info", "-f", "{{.Host.QEMU.Problem}}"]);
     let ran = Ran(command.env("NSVM_QEMU", "/no/such/qemu").output().unwrap()).exits(0);

@@ -20,7 +20,7 @@ pub struct InfoArgs {
 }
 
 /// What podman's templates see is this type.
-const SHAPE: Shape = Shape { name: "*entities.MachineInfo", times: &[] };
+const SHAPE: Shape = Shape { name: "entities.MachineInfo", times: &[] };
 
 pub fn run(args: &InfoArgs) -> anyhow::Result<u8> {
     let yaml = args.format == "yaml";

@@ -6,7 +6,7 @@ use crate::app::list::{Listed, list};
 use crate::cli::table::{ListOptions, Views, ago};
 use crate::cli::template::Shape;
 use crate::cli::{environment, report};
-use crate::machine::units::human_bytes;
+use crate::machine::units::podman_bytes;
 
 /// List the machines
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ fn marked(machine: &Listed) -> String {
 }
 
 fn size(bytes: &str) -> String {
-    human_bytes(bytes.parse().unwrap_or(0))
+    podman_bytes(bytes.parse().unwrap_or(0))
 }
 
 fn row(machine: &Listed, now: Timestamp) -> Vec<String> {

@@ -1,10 +1,14 @@
 //! Fields and methods: what stands behind `.LastUp.Format "2006"`.
 
-use gotmpl::Value;
+use gotmpl::{TemplateError, Value};
 use jiff::Timestamp;
 
 use super::layout;
-use super::node::{FIELD, Node, TYPE, title, value};
+use super::node::{FIELD, JSON, Node, TYPE, title, value};
+
+/// What follows it in an error is the fields that there are. No argument of a
+/// program holds it, so no template makes it up.
+pub const FIELDS: char = '\0';
 
 /// podman's "never", Go's zero time.
 const ZERO: &str = "0001-01-01T00:00:00Z";
@@ -25,7 +29,7 @@ fn step(base: &Value, part: &str, args: &[Value]) -> Result<Value, String> {
         Value::Function(node) => {
             let all: Vec<Value> =
                 [FIELD.into(), part.into()].into_iter().chain(args.iter().cloned()).collect();
-            node(&all).map_err(|e| bare(&e.to_string()))
+            node(&all).map_err(|e| bare(&e))
         }
         Value::Nil => Err(format!("nil pointer evaluating interface {{}}.{part}")),
         plain => Err(unknown(part, &go_type(plain))),
@@ -33,8 +37,9 @@ fn step(base: &Value, part: &str, args: &[Value]) -> Result<Value, String> {
 }
 
 /// Without gotmpl's own preamble.
-fn bare(text: &str) -> String {
-    text.strip_prefix("execution error: ").unwrap_or(text).to_owned()
+pub fn bare(error: &TemplateError) -> String {
+    let text = error.to_string();
+    text.strip_prefix("execution error: ").unwrap_or(&text).to_owned()
 }
 
 /// The name that Go's messages have for the type of any value.
@@ -65,7 +70,10 @@ pub fn field(node: &Node, args: &[Value]) -> Result<Value, String> {
         Node::Heading(_) => Ok(value(Node::Heading(title(name)))),
         Node::Struct(inner) => {
             let found = inner.fields.iter().find(|(key, _)| key == name);
-            let (_, found) = found.ok_or_else(|| unknown(name, &inner.go))?;
+            let (_, found) = found.ok_or_else(|| {
+                let all: Vec<&str> = inner.fields.iter().map(|(key, _)| key.as_str()).collect();
+                format!("{}{FIELDS}{}", unknown(name, &inner.go), all.join(", "))
+            })?;
             if args.is_empty() {
                 return Ok(value(found.clone()));
             }
@@ -77,11 +85,21 @@ pub fn field(node: &Node, args: &[Value]) -> Result<Value, String> {
 
 /// The methods of Go's `time.Time` that mean something in a listing.
 fn method(time: Timestamp, name: &str, args: &[Value]) -> Result<Value, String> {
-    if name == "Format" {
-        let [Value::String(text)] = args else {
-            return Err(wrong_count("Format", 1, args.len()));
-        };
-        return Ok(layout::format(time, text).into());
+    match (name, args) {
+        ("Format", [Value::String(text)]) => return Ok(layout::format(time, text).into()),
+        ("Format", [other]) => return Err(format!("expected string; found {other}")),
+        ("Before" | "After" | "Equal", [other]) => {
+            let other = other_time(other)?;
+            return Ok(Value::Bool(match name {
+                "Before" => time < other,
+                "After" => time > other,
+                _ => time == other,
+            }));
+        }
+        ("Format" | "Before" | "After" | "Equal", _) => {
+            return Err(wrong_count(name, 1, args.len()));
+        }
+        _ => {}
     }
     let number =
         |format: &str| Value::Int(time.strftime(format).to_string().parse().unwrap_or_default());
@@ -98,9 +116,19 @@ fn method(time: Timestamp, name: &str, args: &[Value]) -> Result<Value, String> 
         "Hour" => number("%-H"),
         "Minute" => number("%-M"),
         "Second" => number("%-S"),
+        "YearDay" => number("%-j"),
+        "Nanosecond" => Value::Int(time.subsec_nanosecond().into()),
         _ => return Err(unknown(name, "time.Time")),
     };
     if args.is_empty() { Ok(found) } else { Err(wrong_count(name, 0, args.len())) }
+}
+
+/// The time that another field holds.
+fn other_time(value: &Value) -> Result<Timestamp, String> {
+    let wrong = || format!("wrong type for value; expected time.Time; got {}", go_type(value));
+    let Value::Function(node) = value else { return Err(wrong()) };
+    let text = node(&[JSON.into()]).map_err(|e| bare(&e))?.to_string();
+    text.trim_matches('"').parse().map_err(|_| wrong())
 }
 
 fn wrong_count(name: &str, want: usize, got: usize) -> String {

@@ -39,13 +39,27 @@ pub struct Template {
 
 /// Why a template cannot be used; worded as Go words it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct Failure(String);
+#[error("{text}")]
+pub struct Failure {
+    text: String,
+    /// What there is instead of a field that there is not.
+    fields: Option<String>,
+}
 
 impl Failure {
+    fn new(text: String) -> Self {
+        match text.split_once(call::FIELDS) {
+            Some((text, fields)) => Self { text: text.into(), fields: Some(fields.into()) },
+            None => Self { text, fields: None },
+        }
+    }
+
     /// The way out.
-    pub fn hint() -> String {
-        "Ask for `--format '{{json .}}'` to see all fields".to_owned()
+    pub fn hint(&self) -> String {
+        match &self.fields {
+            Some(fields) => format!("Its fields are {fields}"),
+            None => "Ask for `--format '{{json .}}'` to see all fields".to_owned(),
+        }
     }
 }
 
@@ -60,9 +74,7 @@ pub enum Format {
 impl Format {
     /// Understands the text after `--format`; `name` is that of the command.
     pub fn parse(name: &str, text: &str) -> Result<Self, Failure> {
-        // podman takes all three spellings.
-        let bare = text.replace(' ', "");
-        if text == "json" || bare == "{{json}}" || bare == "{{json.}}" && !text.contains("json .") {
+        if is_json(text) {
             return Ok(Self::Json);
         }
         match text.strip_prefix("table ") {
@@ -74,10 +86,31 @@ impl Format {
     }
 }
 
+/// podman takes `{{json}}` and `{{json.}}` for it, too; `{{json .}}` is a template.
+fn is_json(text: &str) -> bool {
+    let inner = |text: &str| {
+        let inner = text.strip_prefix("{{")?.strip_suffix("}}")?.trim().to_owned();
+        Some(inner)
+    };
+    let text = text.trim();
+    text == "json" || inner(text).is_some_and(|inner| inner == "json" || inner == "json.")
+}
+
 impl Template {
+    /// Understands the text, whose end is that of a line as podman has it,
+    /// whether it says so or not.
     pub fn parse(name: &str, text: &str) -> Result<Self, Failure> {
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        let (tree, defines) = parse(name, &text)?;
+        let mut text = text.replace("\\t", "\t").replace("\\n", "\n");
+        // What is wrong with it is said of what was typed.
+        let (mut tree, mut defines) = parse(name, &text)?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+            (tree, defines) = parse(name, &text)?;
+        }
+        if let Some((pos, unknown)) = functions::unknown(&tree, &defines) {
+            let text = format!("template: {name}:{}: function \"{unknown}\" not defined", pos.line);
+            return Err(Failure::new(text));
+        }
         let rewrite = |list: &ListNode| rewrite::list(list, name, &text);
         Ok(Self {
             name: name.to_owned(),
@@ -87,9 +120,13 @@ impl Template {
         })
     }
 
-    /// Spaces between columns count as tabs.
+    /// Spaces between columns count as tabs. A range over all has the ends of
+    /// its lines in itself.
     fn columns(mut self) -> Self {
         rewrite::tabs(&mut self.tree);
+        if self.whole {
+            rewrite::drop_mark(&mut self.tree, "\n");
+        }
         self
     }
 
@@ -100,7 +137,7 @@ impl Template {
         shape: Shape,
     ) -> Result<Vec<String>, Failure> {
         let nodes = all.iter().map(|one| Node::new(one, shape));
-        let nodes: Vec<Node> = nodes.collect::<Result<_, _>>().map_err(Failure)?;
+        let nodes: Vec<Node> = nodes.collect::<Result<_, _>>().map_err(Failure::new)?;
         if self.whole {
             return Ok(vec![self.run(Node::List(Arc::new(nodes)))?]);
         }
@@ -109,7 +146,7 @@ impl Template {
 
     /// The text of a single thing.
     pub fn render<T: Serialize>(&self, one: &T, shape: Shape) -> Result<String, Failure> {
-        self.run(Node::new(one, shape).map_err(Failure)?)
+        self.run(Node::new(one, shape).map_err(Failure::new)?)
     }
 
     /// The heading of a table: each field's name, in capitals.
@@ -137,9 +174,9 @@ impl Template {
         let text = error.to_string();
         let text = text.strip_prefix("execution error: ").unwrap_or(&text);
         if text.starts_with("template: ") {
-            return Failure(text.to_owned());
+            return Failure::new(text.to_owned());
         }
-        Failure(format!("template: {}: executing \"{}\": {text}", self.name, self.name))
+        Failure::new(format!("template: {}: executing \"{}\": {text}", self.name, self.name))
     }
 }
 
@@ -151,7 +188,7 @@ fn parse(name: &str, text: &str) -> Result<(ListNode, Vec<DefineNode>), Failure>
     let attempt =
         |end: &str| Parser::with_name(Some(name), &format!("{text}{end}"), "{{", "}}")?.parse();
     let parsed = attempt("").and_then(|_| attempt(MARK));
-    let (mut tree, defines) = parsed.map_err(|e| Failure(e.to_string()))?;
+    let (mut tree, defines) = parsed.map_err(|e| Failure::new(e.to_string()))?;
     // gotmpl 0.6 forgives an end that is missing, and leaves out all that
     // follows one too many.
     if rewrite::drop_mark(&mut tree, MARK) {
@@ -161,7 +198,7 @@ fn parse(name: &str, text: &str) -> Result<(ListNode, Vec<DefineNode>), Failure>
         .is_ok_and(|(mut tree, _)| rewrite::drop_mark(&mut tree, MARK));
     let what = if missing { "unexpected EOF" } else { "unexpected {{end}} or {{else}}" };
     let line = text.matches('\n').count() + 1;
-    Err(Failure(format!("template: {name}:{line}: {what}")))
+    Err(Failure::new(format!("template: {name}:{line}: {what}")))
 }
 
 /// Refuses to grow without end.

@@ -23,7 +23,7 @@ pub struct Shape {
 }
 
 /// The names of the inner types, where they are not `machine.` and the field.
-const INNER: [(&str, &str); 12] = [
+const INNER: [(&str, &str); 14] = [
     ("ConfigPath", "define.VMFile"),
     ("ConfigDir", "define.VMFile"),
     ("PodmanSocket", "define.VMFile"),
@@ -36,6 +36,8 @@ const INNER: [(&str, &str); 12] = [
     ("Image", "machine.ImageConfig"),
     ("Resources", "vmconfigs.ResourceConfig"),
     ("SSHConfig", "vmconfigs.SSHConfig"),
+    ("Host", "*entities.MachineHostInfo"),
+    ("Version", "define.Version"),
 ];
 
 /// A value in the tree that a template walks.
@@ -128,21 +130,23 @@ pub fn heading() -> Node {
     Node::Heading(String::new())
 }
 
-/// `LastUp` becomes `LAST UP`, `CPUs` stays one word, as in podman's tables.
+/// `LastUp` becomes `LAST UP`, `SSHConfig` `SSH CONFIG`; `CPUs` stays one word,
+/// as in podman's tables.
 pub fn title(field: &str) -> String {
-    match field {
-        "CPUs" => return "CPUS".into(),
-        "VMType" => return "VM TYPE".into(),
-        _ => {}
+    if field == "CPUs" {
+        return "CPUS".into();
     }
+    let chars: Vec<char> = field.chars().collect();
+    let begins = |at: usize| {
+        let after = chars.get(at + 1).copied().is_some_and(char::is_lowercase);
+        at > 0 && chars[at].is_uppercase() && (chars[at - 1].is_lowercase() || after)
+    };
     let mut text = String::new();
-    let mut before = None;
-    for c in field.chars() {
-        if c.is_uppercase() && before.is_some_and(char::is_lowercase) {
+    for (at, c) in chars.iter().enumerate() {
+        if begins(at) {
             text.push(' ');
         }
         text.extend(c.to_uppercase());
-        before = Some(c);
     }
     text
 }

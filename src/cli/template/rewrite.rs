@@ -6,7 +6,7 @@
 
 use gotmpl::parse::{ActionNode, BranchNode, CommandNode, Expr, ListNode, Node, PipeNode, Pos};
 
-use super::functions::{BOUND, GET, OF_TEXTS, PLAIN, PRINT};
+use super::functions::{BOUND, CALL, GET, ITEMS, OF_TEXTS, PLAIN, PRINT, is_ours};
 
 /// The template's name and text, for messages.
 #[derive(Clone, Copy)]
@@ -63,6 +63,41 @@ pub fn tabs(list: &mut ListNode) {
     }
 }
 
+/// Every function that the tree calls, in order.
+pub fn called(list: &ListNode) -> Vec<(Pos, String)> {
+    fn of_pipe(pipe: &PipeNode, found: &mut Vec<(Pos, String)>) {
+        for arg in pipe.commands.iter().flat_map(|command| &command.args) {
+            of_expr(arg, found);
+        }
+    }
+    fn of_expr(expr: &Expr, found: &mut Vec<(Pos, String)>) {
+        match expr {
+            Expr::Identifier(pos, name) => found.push((*pos, name.to_string())),
+            Expr::Pipe(_, inner) => of_pipe(inner, found),
+            Expr::Chain(_, inner, _) => of_expr(inner, found),
+            _ => {}
+        }
+    }
+    fn of_list(list: &ListNode, found: &mut Vec<(Pos, String)>) {
+        for node in &list.nodes {
+            match node {
+                Node::List(inner) => of_list(inner, found),
+                Node::Action(inner) => of_pipe(&inner.pipe, found),
+                Node::If(inner) | Node::Range(inner) | Node::With(inner) => {
+                    of_pipe(&inner.pipe, found);
+                    of_list(&inner.body, found);
+                    inner.else_body.iter().for_each(|list| of_list(list, found));
+                }
+                Node::Template(inner) => inner.pipe.iter().for_each(|pipe| of_pipe(pipe, found)),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    of_list(list, &mut found);
+    found
+}
+
 fn command(pos: Pos, function: &'static str, args: Vec<Expr>) -> CommandNode {
     let name = Expr::Identifier(pos, function.into());
     CommandNode { pos, args: std::iter::once(name).chain(args).collect() }
@@ -92,7 +127,7 @@ impl Source<'_> {
                 Node::Action(ActionNode { pos: inner.pos, pipe })
             }
             Node::If(inner) => Node::If(self.branch(inner)),
-            Node::Range(inner) => Node::Range(self.branch(inner)),
+            Node::Range(inner) => Node::Range(self.range(inner)),
             Node::With(inner) => Node::With(self.branch(inner)),
             Node::Template(inner) => {
                 let mut inner = inner.clone();
@@ -110,6 +145,14 @@ impl Source<'_> {
             body: self.list(&branch.body),
             else_body: branch.else_body.as_ref().map(|list| self.list(list)),
         }
+    }
+
+    /// What it goes over is a list or a number.
+    fn range(self, branch: &BranchNode) -> BranchNode {
+        let mut new = self.branch(branch);
+        let place = Expr::String(branch.pos, self.place(branch.pos, "range").into());
+        new.pipe.commands.push(command(branch.pos, ITEMS, vec![place]));
+        new
     }
 
     /// Between the commands: what is made stays short, and functions of texts
@@ -132,6 +175,11 @@ impl Source<'_> {
     /// Arguments of a field are those of a method.
     fn command(self, command: &CommandNode) -> CommandNode {
         let Some((first, rest)) = command.args.split_first() else { return command.clone() };
+        if let Expr::Identifier(pos, name) = first
+            && is_ours(name)
+        {
+            return self.called(*pos, name, rest);
+        }
         let mut args = self.looked_up(first).unwrap_or_else(|| vec![self.expr(first)]);
         let texts = takes_texts(command);
         args.extend(rest.iter().map(|arg| {
@@ -139,6 +187,14 @@ impl Source<'_> {
             if texts { as_text(arg) } else { arg }
         }));
         CommandNode { pos: command.pos, args }
+    }
+
+    /// A function of ours is told where it is called.
+    fn called(self, pos: Pos, name: &str, rest: &[Expr]) -> CommandNode {
+        let text = |text: String| Expr::String(pos, text.into());
+        let place = text(self.place(pos, name));
+        let args = [place, text(name.to_owned())].into_iter();
+        command(pos, CALL, args.chain(rest.iter().map(|arg| self.expr(arg))).collect())
     }
 
     fn expr(self, expr: &Expr) -> Expr {
@@ -164,17 +220,17 @@ impl Source<'_> {
             _ => return None,
         };
         let path = fields.join(".");
-        let place = Expr::String(pos, self.place(pos, &path).into());
+        let place = Expr::String(pos, self.place(pos, &format!(".{path}")).into());
         let path = Expr::String(pos, path.into());
         Some(vec![Expr::Identifier(pos, GET.into()), place, base, path])
     }
 
     /// As Go tells where it was: template, line, byte of the line, words.
-    fn place(self, pos: Pos, path: &str) -> String {
+    fn place(self, pos: Pos, what: &str) -> String {
         let before = self.text.get(..pos.offset).unwrap_or_default();
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
         let Self { name, .. } = self;
-        format!("template: {name}:{}:{column}: executing \"{name}\" at <.{path}>", pos.line)
+        format!("template: {name}:{}:{column}: executing \"{name}\" at <{what}>", pos.line)
     }
 }
 

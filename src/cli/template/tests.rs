@@ -46,7 +46,7 @@ fn run(text: &str) -> Result<String, String> {
 fn templates_say_what_they_say_in_podman() {
     for (text, printed) in [
         ("plain {{.Name}}", "plain work"),
-        ("{{.Resources.CPUs}}\\t{{.Resources.Memory}}\\n", "2\t2048\n"),
+        ("{{.Resources.CPUs}}\\t{{.Resources.Memory}}\\n", "2\t2048"),
         ("{{json .Resources}}", r#"{"CPUs":2,"Memory":2048}"#),
         ("{{.Resources}}", "{2 2048}"),
         ("{{json .Words}} {{.Words}}", r#"["b","a"] [b a]"#),
@@ -69,8 +69,13 @@ fn templates_say_what_they_say_in_podman() {
         ("{{.Pipe}}{{json .Pipe}}{{/* nothing */}}", "<nil>null"),
         ("{{define \"x\"}}<{{.CPUs}}>{{end}}{{template \"x\" .Resources}}", "<2>"),
         ("{{(index .Mounts 1).Source}}  {{- \" x\"}}", "/c x"),
+        ("{{println .Name}}", "work\n"),
+        ("{{len .Name}} {{slice .Name 1 3}} {{index .Words 1}}", "4 or a"),
+        ("{{.LastUp.YearDay}} {{.LastUp.Nanosecond}}", "318 120000000"),
+        ("{{.LastUp.Before .LastUp}} {{.LastUp.Equal .LastUp}}", "false true"),
+        ("{{block \"B\" .}}{{.Name}}{{end}}{{/* c */ -}}  x", "workx"),
     ] {
-        assert_eq!(run(text).as_deref(), Ok(printed), "{text}");
+        assert_eq!(run(text), Ok(format!("{printed}\n")), "{text}");
     }
     let whole = run("{{json .}}").unwrap();
     let keys = ["Name", "LastUp", "Resources", "Mounts", "Words", "Rootful", "Pipe"];
@@ -95,8 +100,26 @@ fn mistakes_are_worded_as_go_words_them() {
         ("{{$x := .}}{{$x.X}}", "can't evaluate field X in type machine.InspectInfo"),
         ("{{.Pipe.Path}}", "nil pointer evaluating interface {}.Path"),
         ("{{.Name \"x\"}}", "Name has arguments but cannot be invoked as function"),
-        ("{{range .Name}}{{end}}", "cannot range over string"),
-        ("{{nope .Name}}", "undefined function: nope"),
+        (
+            "{{range .Name}}{{end}}",
+            "template: inspect:1:2: executing \"inspect\" at <range>: range can't iterate over work",
+        ),
+        ("{{range .Resources}}{{end}}", "range can't iterate over {2 2048}"),
+        ("{{nope .Name}}", "template: inspect:1: function \"nope\" not defined"),
+        ("a\\n{{if true}}{{.Name | nope}}{{end}}", "inspect:2: function \"nope\" not defined"),
+        ("{{json (index (nope) 1)}}", "function \"nope\" not defined"),
+        (
+            "{{json .Name .Name}}",
+            "template: inspect:1:2: executing \"inspect\" at <json>: \
+             wrong number of args for json: want 1 got 2",
+        ),
+        ("{{.Name | truncate 1}}", "at <truncate>: wrong type for value; expected string; got int"),
+        ("{{len .Resources}}", "error calling len: len of type vmconfigs.ResourceConfig"),
+        ("{{index .Resources 0}}", "can't index item of type vmconfigs.ResourceConfig"),
+        ("{{slice .LastUp 0}}", "can't slice item of type time.Time"),
+        ("{{index .Words 9}}", "error calling index: "),
+        ("{{.LastUp.Format 1}}", "expected string; found 1"),
+        ("{{.LastUp.Before .Name}}", "expected time.Time; got string"),
         ("{{.Name", "unclosed action"),
         ("{{if .Name}}x", "template: inspect:1: unexpected EOF"),
         ("a{{end}}b", "unexpected {{end}}"),
@@ -134,9 +157,10 @@ fn a_template_cannot_run_away() {
 fn one_result_each_unless_the_template_goes_over_all() {
     let all = [one(), One { name: "play", ..one() }];
     let each = |text: &str| Template::parse("x", text).unwrap().render_each(&all, SHAPE).unwrap();
-    assert_eq!(each("{{.Name}}"), ["work", "play"]);
-    assert_eq!(each("{{range .}}{{.Name}},{{end}}"), ["work,play,"]);
-    assert_eq!(each("{{len .Words}}{{range .Words}}{{.}}{{end}}"), ["2ba", "2ba"]);
+    assert_eq!(each("{{.Name}}"), ["work\n", "play\n"]);
+    assert_eq!(each("{{.Name}}\\n"), ["work\n", "play\n"]);
+    assert_eq!(each("{{range .}}{{.Name}},{{end}}"), ["work,play,\n"]);
+    assert_eq!(each("{{len .Words}}{{range .Words}}{{.}}{{end}}"), ["2ba\n", "2ba\n"]);
 }
 
 #[test]
@@ -146,17 +170,35 @@ fn a_table_has_its_fields_as_heading() {
     else {
         panic!("no table")
     };
-    assert_eq!(template.heading().unwrap(), "NAME\tLAST UP\tCPUS");
+    assert_eq!(template.heading().unwrap(), "NAME\tLAST UP\tCPUS\n");
     let rows = template.render_each(&[one()], SHAPE).unwrap();
-    assert_eq!(rows, ["work\t2023-11-14 22:13:20.12 +0000 UTC\t2"]);
+    assert_eq!(rows, ["work\t2023-11-14 22:13:20.12 +0000 UTC\t2\n"]);
+}
+
+#[test]
+fn a_heading_is_a_text_to_functions() {
+    for (text, heading) in [
+        ("{{.SSHConfig.RemoteUsername}} {{.VMType}}", "REMOTE USERNAME\tVM TYPE"),
+        ("{{len .Name}} {{slice .Name 0 2}}", "4\tNA"),
+        ("{{upper .Name}} {{truncate .Name 3}} {{printf \"%.2s\" .Name}}", "NAME\tNAM\tNA"),
+        ("{{range .Mounts}}{{.Source}} {{end}}", "SOURCE\t"),
+        ("{{if .Rootful}}a{{else}}b{{end}} {{with .Name}}{{.}}{{end}}", "a\tNAME"),
+    ] {
+        let Ok(Format::Table(template)) = Format::parse("list", &format!("table {text}")) else {
+            panic!("no table: {text}")
+        };
+        assert_eq!(template.heading().unwrap(), format!("{heading}\n"), "{text}");
+    }
 }
 
 #[test]
 fn json_has_podmans_spellings() {
-    for json in ["json", "{{json}}", "{{ json }}", "{{json.}}"] {
+    for json in ["json", " json ", "{{json}}", "{{ json }}", "{{json.}}", " {{json. }}"] {
         assert!(matches!(Format::parse("list", json), Ok(Format::Json)), "{json}");
     }
-    assert!(matches!(Format::parse("list", "{{json .}}"), Ok(Format::Plain(_))));
+    for template in ["{{json .}}", "{{ json . }}", "jsonx"] {
+        assert!(matches!(Format::parse("list", template), Ok(Format::Plain(_))), "{template}");
+    }
 }
 
 /// Pieces that templates are made of, to get further than noise would.
