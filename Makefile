@@ -53,6 +53,7 @@ image: build
 	$(RELEASE)/nsvm image pull debian-local
 
 test: setup agent
+	sh scripts/setup.sh test
 	NSVM_AGENT=$(AGENT) sh scripts/test.sh
 
 # What takes too long for every change; `make test` has a part of each.

@@ -4,7 +4,7 @@
 # Words ask for more: `foreign` is for building and running aarch64 guests on an
 # x86_64 host, `build-std` for Rust's library of other systems from Debian's
 # archive, `windows` for building and running Windows programs, `dist` for
-# releases.
+# releases, `test` for the shells whose completions are tested.
 set -eu
 words=" $* "
 cd "$(dirname "$0")/.."
@@ -79,6 +79,9 @@ debian() {
             echo "perl perl"
             echo "rpm rpmbuild"
             echo "zip zip"
+        fi
+        if asked_for test; then
+            printf 'zsh zsh\nfish fish\n'
         fi
         if asked_for windows; then
             echo "gcc-mingw-w64-x86-64-win32 x86_64-w64-mingw32-gcc"

@@ -51,8 +51,19 @@ pub fn run(args: &CompletionArgs) -> anyhow::Result<u8> {
     };
     let mut script = Vec::new();
     completer.write_registration(ASKS, "nsvm", "nsvm", "nsvm", &mut script)?;
+    if args.shell == Shell::Bash {
+        script = with_whole_words(&String::from_utf8(script)?)?.into_bytes();
+    }
     Stdout.write_all(&script)?;
     Ok(0)
+}
+
+/// The script for bash, which asks by our function.
+fn with_whole_words(script: &str) -> anyhow::Result<String> {
+    let (asks, registers) =
+        script.split_once("\nif [[").context("the script for bash has no such part")?;
+    let registers = registers.replace("-F _clap_complete_nsvm nsvm", "-F _nsvm nsvm");
+    Ok(format!("{asks}\n{}if [[{registers}", include_str!("completion.bash")))
 }
 
 /// Write the manual pages into a directory (for packages)

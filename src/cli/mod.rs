@@ -21,9 +21,11 @@ pub mod table;
 pub mod template;
 mod yaml;
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::Refusal;
@@ -106,7 +108,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if completion::answered(&args) {
         return ExitCode::SUCCESS;
     }
-    let args = crate::options::getopt_form(args);
+    let args = crate::options::getopt_form(help_asked(args));
     shared::choose_colors(&args);
     let parsed = command().try_get_matches_from(&args).and_then(|m| Cli::from_arg_matches(&m));
     match parsed {
@@ -115,15 +117,51 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Verbs that have verbs and run no program.
+const GROUPS: [&str; 3] = ["machine", "image", "config"];
+
 /// What can be typed. Verbs that run no program take the shared options behind
-/// them, too.
+/// them, too, and are told of them last.
 fn command() -> clap::Command {
-    ["machine", "image", "config"].into_iter().fold(Cli::command(), |command, verb| {
+    GROUPS.into_iter().fold(Cli::command(), |command, verb| {
         command.mut_subcommand(verb, |verb| {
-            verb.mut_arg("color", |arg| arg.global(true))
-                .mut_arg("log_level", |arg| arg.global(true))
+            as_podman(verb)
+                .mut_arg("color", |arg| arg.global(true).display_order(900))
+                .mut_arg("log_level", |arg| arg.global(true).display_order(901))
         })
     })
+}
+
+/// As with podman, of an option that is typed twice the last one counts, and a
+/// number below zero is a wrong value and no option.
+fn as_podman(command: clap::Command) -> clap::Command {
+    use clap::ArgAction::{Set, SetTrue};
+    let is_number = |arg: &clap::Arg| {
+        let parsed = arg.get_value_parser().type_id();
+        parsed == TypeId::of::<u32>() || parsed == TypeId::of::<u64>()
+    };
+    let one = |arg: clap::Arg| {
+        if arg.is_positional() || !matches!(arg.get_action(), Set | SetTrue) {
+            return arg;
+        }
+        let (id, number) = (arg.get_id().clone(), is_number(&arg));
+        arg.overrides_with(id).allow_negative_numbers(number)
+    };
+    command.mut_args(one).mut_subcommands(as_podman)
+}
+
+/// `help VERB` is what other programs have for `VERB --help`.
+fn help_asked(args: Vec<OsString>) -> Vec<OsString> {
+    let word = |at: usize| args.get(at).and_then(|word| word.to_str());
+    let has_verbs =
+        word(1).is_some_and(|verb| [&GROUPS[..], &["ns", "rootfs"]].concat().contains(&verb));
+    let at = match (word(1), word(2)) {
+        (Some("help"), _) => 1,
+        (_, Some("help")) if has_verbs => 2,
+        _ => return args,
+    };
+    let (before, after) = (&args[..at], &args[at + 1..]);
+    [before, after, &["--help".into()]].concat()
 }
 
 fn dispatch(cli: Cli) -> u8 {
@@ -203,7 +241,11 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
             _ => break,
         }
     }
-    report::usage(error);
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        report::no_verb(error);
+    } else {
+        report::usage(error);
+    }
     OURS
 }
 
@@ -214,6 +256,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn help_may_be_asked_for_by_a_word() {
+        let asked = |line: &str| {
+            let args = help_asked(line.split(' ').map(OsString::from).collect());
+            args.join(&OsString::from(" ")).into_string().unwrap()
+        };
+        assert_eq!(asked("nsvm help"), "nsvm --help");
+        assert_eq!(asked("nsvm help machine os"), "nsvm machine os --help");
+        assert_eq!(asked("nsvm machine help set"), "nsvm machine set --help");
+        for not in ["nsvm exec help", "nsvm machine ssh help", "nsvm", "nsvm run help me"] {
+            assert_eq!(asked(not), not);
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Printer {
     }
 
     fn line(&self, text: &str) {
-        let safe: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+        let safe: String =
+            text.chars().filter(|c| !c.is_control() || "\n\t".contains(*c)).collect();
         match &self.bars {
             Some(bars) => drop(bars.println(safe)),
             None => note(&safe),

@@ -33,6 +33,17 @@ pub fn usage(error: &clap::Error) {
     marked(ERROR, "Error:", text.trim_end());
 }
 
+/// The help of a command that wants another word, and that it does.
+pub fn no_verb(error: &clap::Error) {
+    let help = error.render();
+    let _ = writeln!(anstream::stderr(), "{}", help.ansi());
+    let text = help.to_string();
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or_default();
+    let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<']));
+    let named = words.collect::<Vec<_>>().join(" ");
+    marked(ERROR, "Error:", &format!("missing command `{named} COMMAND`"));
+}
+
 /// Bold red, and bold (ECMA-48 SGR).
 const ERROR: &str = "\x1b[1;31m";
 const HINT: &str = "\x1b[1m";

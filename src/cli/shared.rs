@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use anstream::ColorChoice;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::GROUPS;
+
 /// How to print, and what to log.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct SharedOptions {
@@ -88,14 +90,8 @@ pub fn choose_colors(args: &[OsString]) {
 fn asked(args: &[OsString]) -> Option<ColorChoice> {
     let words: Vec<_> =
         args.iter().map_while(|arg| arg.to_str()).take_while(|a| *a != "--").collect();
-    // Behind other verbs, it may be an option of the program to run.
-    let ours = ["machine", "image", "config"];
-    let verb = words.iter().skip(1).position(|word| !word.starts_with('-')).map(|at| at + 1);
-    let end = match verb {
-        Some(at) if !ours.contains(&words[at]) && words[at - 1] != "--color" => at,
-        _ => words.len(),
-    };
-    let at = words[..end].iter().position(|word| word.starts_with("--color"))?;
+    let end = ours(&words);
+    let at = words[..end].iter().rposition(|word| word.starts_with("--color"))?;
     let value = match words[at].split_once('=') {
         Some((_, value)) => value,
         None => words.get(at + 1)?,
@@ -105,6 +101,28 @@ fn asked(args: &[OsString]) -> Option<ColorChoice> {
         Color::Always => ColorChoice::Always,
         Color::Never => ColorChoice::Never,
     })
+}
+
+/// How many of the words are no option of a program to run.
+fn ours(words: &[&str]) -> usize {
+    let with_value =
+        |word: &str| ["--color", "--log-level", "--machine", "--username"].contains(&word);
+    let mut verbs = Vec::new();
+    let mut at = 1;
+    while at < words.len() {
+        match words[at] {
+            word if with_value(word) => at += 1,
+            word if word.starts_with('-') => {}
+            word if verbs == ["machine", "ssh"]
+                || !GROUPS.contains(verbs.first().unwrap_or(&word)) =>
+            {
+                return at;
+            }
+            word => verbs.push(word),
+        }
+        at += 1;
+    }
+    words.len()
 }
 
 #[cfg(test)]
@@ -122,6 +140,13 @@ mod tests {
         assert_eq!(asked("nsvm machine list --color always"), Some(ColorChoice::Always));
         assert_eq!(asked("nsvm exec ls --color=always"), None);
         assert_eq!(asked("nsvm machine ssh -- ls --color=always"), None);
+        assert_eq!(asked("nsvm machine ssh work ls --color=always"), None);
+        assert_eq!(
+            asked("nsvm machine ssh --color never ls --color=always"),
+            Some(ColorChoice::Never)
+        );
+        assert_eq!(asked("nsvm --machine machine exec ls --color=always"), None);
+        assert_eq!(asked("nsvm --color=always machine ls --color never"), Some(ColorChoice::Never));
         assert_eq!(asked("nsvm --color"), None);
         assert_eq!(asked("nsvm"), None);
     }

@@ -26,10 +26,13 @@ mod settings;
 #[cfg(unix)]
 mod sharing;
 #[cfg(target_os = "linux")]
+mod shells;
+#[cfg(target_os = "linux")]
 mod somebody;
 mod table;
 #[cfg(target_os = "linux")]
 mod two_terminals;
+mod typed;
 #[cfg(unix)]
 mod unix;
 mod usage;

@@ -21,10 +21,10 @@ pub struct CpArgs {
     #[arg(short, long)]
     quiet: bool,
     /// PATH, or NAME:PATH
-    #[arg(value_name = "SRC")]
+    #[arg(value_name = "SRC", value_hint = clap::ValueHint::AnyPath)]
     from: std::ffi::OsString,
     /// PATH, or NAME:PATH
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_hint = clap::ValueHint::AnyPath)]
     to: std::ffi::OsString,
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::podman::InitOptions;
 use crate::app::Context;
 use crate::app::connections::{AsDefault, Program, connect};
 use crate::app::init::{InitRequest, init};
@@ -34,11 +35,11 @@ pub struct InitArgs {
     #[arg(long, value_name = "GiB")]
     disk_size: Option<u64>,
     /// Swap in MiB, made at the first boot [default: 0]
-    #[arg(long, value_name = "MiB", conflicts_with = "ignition_path")]
+    #[arg(short, long, value_name = "MiB", conflicts_with = "ignition_path")]
     swap: Option<u64>,
     /// What to boot: a known image, the path of a disk image, or a URL
     /// [default: fedora-coreos:stable]
-    #[arg(long)]
+    #[arg(long, alias = "image-path")]
     image: Option<String>,
     #[command(flatten)]
     options: ImageOptions,
@@ -77,16 +78,12 @@ pub struct InitArgs {
     /// Port of the guest on 127.0.0.1 of the host (repeatable)
     #[arg(short, long, value_name = "HOST:GUEST")]
     publish: Vec<String>,
-    /// Accepted for podman's sake: the network is always QEMU's user-mode one
-    #[arg(long, hide_short_help = true, num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    user_mode_networking: Option<bool>,
     /// Make root the user that commands run as
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     rootful: Option<bool>,
     /// Let podman on this host work in the machine, and by default
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     update_connection: Option<bool>,
     /// Start the machine when it is made
@@ -95,6 +92,8 @@ pub struct InitArgs {
     /// Print only the result
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    of_podman: InitOptions,
 }
 
 impl InitArgs {
@@ -132,6 +131,7 @@ impl InitArgs {
 }
 
 pub fn run(args: InitArgs) -> anyhow::Result<u8> {
+    args.of_podman.check()?;
     let context = environment::context()?;
     let interrupted = interrupt::flag();
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };

@@ -15,6 +15,7 @@ mod inspect;
 mod list;
 mod logs;
 mod os;
+mod podman;
 mod protect;
 mod rename;
 mod reset;

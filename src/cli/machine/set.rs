@@ -1,5 +1,6 @@
 //! `nsvm machine set`
 
+use super::podman::SetOptions;
 use crate::app::set::{SetRequest, set};
 use crate::app::sharing::Sharing;
 use crate::cli::environment;
@@ -12,37 +13,38 @@ use crate::machine::units::{GiB, MiB};
 /// sees it at its next start.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine set --cpus 2 --memory 4096 work")]
-#[command(override_usage = "nsvm machine set [OPTIONS] [NAME]")]
-#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub struct SetArgs {
     #[command(flatten)]
     which: super::Which,
     /// Number of CPUs
-    #[arg(long, group = "change")]
+    #[arg(long)]
     cpus: Option<u32>,
     /// Memory in MiB
-    #[arg(short, long, value_name = "MiB", group = "change")]
+    #[arg(short, long, value_name = "MiB")]
     memory: Option<u64>,
     /// Size of the disk in GiB; it can only grow
-    #[arg(long, value_name = "GiB", group = "change")]
+    #[arg(long, value_name = "GiB")]
     disk_size: Option<u64>,
     /// Whether root is the user that commands run as
-    #[arg(long, group = "change", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     rootful: Option<bool>,
     /// Time zone of the guest, such as Europe/Berlin, or local
-    #[arg(long, value_name = "ZONE", group = "change")]
+    #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
     /// Directories of the host that it sees from now on (repeatable): these
     /// alone, none with ""
-    #[arg(short, long, value_name = "SRC[:DST[:ro|rw]]", group = "change")]
+    #[arg(short, long, value_name = "SRC[:DST[:ro|rw]]")]
     volume: Vec<String>,
     /// Ports of the guest on 127.0.0.1 from now on (repeatable): these alone,
     /// none with ""
-    #[arg(short, long, value_name = "HOST:GUEST", group = "change")]
+    #[arg(short, long, value_name = "HOST:GUEST")]
     publish: Vec<String>,
+    #[command(flatten)]
+    of_podman: SetOptions,
 }
 
 pub fn run(args: &SetArgs) -> anyhow::Result<u8> {
+    args.of_podman.check()?;
     let context = environment::context()?;
     let request = SetRequest {
         cpus: args.cpus,

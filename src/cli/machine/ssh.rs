@@ -23,7 +23,7 @@ pub struct SshArgs {
     #[arg(long)]
     username: Option<String>,
     /// [NAME] [--] [COMMAND [ARG]...]
-    #[arg(value_name = "NAME|COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "NAME|COMMAND", trailing_var_arg = true)]
     words: Vec<OsString>,
 }
 
@@ -50,14 +50,16 @@ struct Plan {
 /// clap swallows a `--` that comes before the first word; whether it was
 /// typed directly after `ssh` and its options shows in the raw arguments.
 fn has_separator(typed: &[OsString]) -> bool {
-    let after = typed.iter().skip_while(|word| *word != "ssh").skip(1);
-    let mut words = after.peekable();
+    let mut words = typed.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    let mut verbs = 0;
     while let Some(word) = words.next() {
-        match word.to_str() {
-            Some("--") => return true,
-            Some("--username") => drop(words.next()),
-            Some(option) if option.starts_with("--username=") => {}
-            _ => return false,
+        match word {
+            "--" => return verbs == 2,
+            "--username" | "--color" | "--log-level" | "--machine" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            // `machine` and `ssh`; then the command.
+            _ if verbs == 2 => return false,
+            _ => verbs += 1,
         }
     }
     false
@@ -138,6 +140,9 @@ mod tests {
         assert_eq!((all.command, all.exact), (words(&["t1"]), true));
         assert!(has_separator(&words(&["nsvm", "machine", "ssh", "--username", "x", "--", "ls"])));
         assert!(!has_separator(&words(&["nsvm", "machine", "ssh", "t1", "--", "ls"])));
+        let shared =
+            ["nsvm", "--color=never", "machine", "ssh", "--log-level", "debug", "--", "ls"];
+        assert!(has_separator(&words(&shared)));
     }
 
     #[test]
