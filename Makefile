@@ -57,7 +57,7 @@ test: setup agent
 	NSVM_AGENT=$(AGENT) sh scripts/test.sh
 
 # What takes too long for every change; `make test` has a part of each.
-test-long: test windows agent-aarch64
+test-long: test agent-aarch64
 	sh scripts/setup.sh foreign
 	NSVM_AGENT=$(AGENT) NSVM_FOREIGN_AGENT=$(RELEASE)/nsvm-agent-aarch64 NSVM_TEST_ALL=1 \
 	sh -c '$(CARGO) test --locked --test agent many_ && $(CARGO) test --locked --test vm -- --include-ignored'
@@ -75,7 +75,7 @@ cross: setup
 # nsvm.exe, its unit and command line tests under Wine, and a machine there.
 windows: setup agent
 	windows=$$(NSVM_AGENT=$(AGENT) sh scripts/windows.sh) && eval "$$windows" && \
-	NSVM_AGENT=$(AGENT) sh -c '$(CARGO) test --locked --test wine -- --ignored --nocapture'
+	NSVM_AGENT=$(AGENT) sh -c '$(CARGO) test --locked --test wine -- --nocapture'
 
 DIST ?= $(CURDIR)/dist
 

@@ -3,8 +3,9 @@
 # Says what it does; asks first on a terminal, never when CI is set.
 # Words ask for more: `foreign` is for building and running aarch64 guests on an
 # x86_64 host, `build-std` for Rust's library of other systems from Debian's
-# archive, `windows` for building and running Windows programs, `dist` for
-# releases, `test` for the shells whose completions are tested.
+# archive, `windows` for building and running Windows programs, `qemu-user` for
+# building and running aarch64 programs, `dist` for releases, `test` for the shells
+# whose completions are tested.
 set -eu
 words=" $* "
 cd "$(dirname "$0")/.."
@@ -72,13 +73,17 @@ debian() {
         if asked_for build-std; then
             printf 'rustc-web /usr/bin/rustc\ncargo-web /usr/bin/cargo\n'
         fi
-        if asked_for dist; then
+        if asked_for dist || asked_for qemu-user; then
             echo "gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc"
             echo "libc6-dev-arm64-cross /usr/aarch64-linux-gnu/lib/libc.a"
+            echo "qemu-user-static qemu-aarch64-static"
+        fi
+        if asked_for dist; then
             echo "gcc-mingw-w64-x86-64-win32 x86_64-w64-mingw32-gcc"
             echo "perl perl"
             echo "rpm rpmbuild"
             echo "zip zip"
+            echo "unzip unzip"
         fi
         if asked_for test; then
             printf 'zsh zsh\nfish fish\n'

@@ -48,6 +48,9 @@ export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="$PWD/scripts/cross/wine.sh"
 set -- --locked --quiet --target $TARGET --no-default-features --features host
 # shellcheck disable=SC2086 # nothing or one word
 NSVM_AGENT=$agent "$CARGO" test "$@" $BUILD_STD --lib --test cli >&2
+# Once more what wants a console, which Wine makes of a terminal.
+NSVM_TEST_CONSOLE=1 script -qec "'$CARGO' test $* $BUILD_STD --lib console::" /dev/null \
+    </dev/null >"$FOREIGN_CACHE/console.log" 2>&1 || { cat "$FOREIGN_CACHE/console.log" >&2; exit 1; }
 
 # The one that those tests ran.
 cp "$CARGO_TARGET_DIR/$TARGET/debug/nsvm.exe" "$made/"

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nsvm::namespace::kind::Kind;
@@ -15,18 +16,33 @@ use crate::needs_root;
 const STRANGER: &str = "61235";
 
 /// The agent where everybody may run it: a checkout may be private.
-struct Public(tempfile::TempDir);
+pub struct Public {
+    dir: tempfile::TempDir,
+    /// A program that runs it, where it is for another architecture.
+    under: Option<&'static str>,
+}
 
 impl Public {
     fn new() -> Self {
+        Self::with(&program(), None)
+    }
+
+    pub fn with(agent: &Path, under: Option<&'static str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        copy_program(&program(), &dir.path().join("nsvm-agent"));
-        Self(dir)
+        copy_program(agent, &dir.path().join("nsvm-agent"));
+        Self { dir, under }
     }
 
     fn agent(&self) -> Vec<String> {
-        vec![self.0.path().join("nsvm-agent").to_str().unwrap().to_owned()]
+        let agent = self.dir.path().join("nsvm-agent").to_str().unwrap().to_owned();
+        self.under.map(str::to_owned).into_iter().chain([agent]).collect()
+    }
+
+    /// What the agent itself does with a command line.
+    pub fn run(&self, user: &str, line: &str) -> Seen {
+        let all: Vec<String> = self.agent().into_iter().chain(words(line)).collect();
+        Seen::from(as_user(user, &all).output().unwrap())
     }
 }
 
@@ -44,10 +60,10 @@ fn words(line: &str) -> Vec<String> {
 
 /// What both must agree in.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    code: Option<i32>,
-    stdout: String,
-    complaint: String,
+pub struct Seen {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub complaint: String,
 }
 
 impl From<Output> for Seen {
@@ -67,7 +83,7 @@ const PROBE: &str = "id; pwd; echo $MARK; cd /proc/self; cat uid_map gid_map set
     grep -c ' shared:' mountinfo; :";
 
 /// The same line through both programs, with the probe behind it.
-fn compare(public: &Public, user: &str, verb: &str, line: &str) -> Option<String> {
+pub fn compare(public: &Public, user: &str, verb: &str, line: &str) -> Option<String> {
     let probe = ["sh", "-c", PROBE].map(str::to_owned);
     let seen = |first: Vec<String>| {
         let all: Vec<String> = first
@@ -118,12 +134,7 @@ fn options_mean_what_they_mean_to_util_linux() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
-fn lists(public: &Public, user: &str, line: &str) -> Seen {
-    let all: Vec<String> = public.agent().into_iter().chain(words(line)).collect();
-    Seen::from(as_user(user, &all).output().unwrap())
-}
-
-fn theirs_lists(user: &str, line: &str) -> Seen {
+pub fn theirs_lists(user: &str, line: &str) -> Seen {
     Seen::from(lsns(as_user(user, &words(line))))
 }
 
@@ -154,7 +165,7 @@ fn namespaces_are_entered_and_listed_as_by_util_linux() {
         "-J -r",
     ] {
         let line = format!("lsns {}", line.replace('@', &pid.to_string()));
-        let (ours, theirs) = (lists(&public, "0", &line), theirs_lists("0", &line));
+        let (ours, theirs) = (public.run("0", &line), theirs_lists("0", &line));
         if ours != theirs {
             different.push(format!("{line}\n ours {ours:?}\ntheirs {theirs:?}"));
         }
@@ -169,7 +180,7 @@ fn a_user_with_nothing_else_is_in_its_own_list() {
     needs_root!();
     let public = Public::new();
     let options = "lsns -l -o TYPE,NPROCS,USER,COMMAND -t uts";
-    let ours = lists(&public, LONER, options);
+    let ours = public.run(LONER, options);
     assert_eq!(ours, theirs_lists(LONER, options));
     assert_eq!(ours.stdout.lines().count(), 2, "{ours:?}");
 }
@@ -202,10 +213,7 @@ fn the_program_takes_the_callers_place() {
 fn failures_and_plans_read_as_on_the_host() {
     needs_root!();
     let public = Public::new();
-    let ran = |user: &str, line: &str| {
-        let all: Vec<String> = public.agent().into_iter().chain(words(line)).collect();
-        Seen::from(as_user(user, &all).output().unwrap())
-    };
+    let ran = |user: &str, line: &str| public.run(user, line);
     let missing = ran("0", "unshare --uts /no/such/program");
     assert_eq!(missing.code, Some(127));
     let text = "unshare: failed to execute /no/such/program: No such file or directory";

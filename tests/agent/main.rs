@@ -10,6 +10,7 @@ mod client;
 mod command_line;
 mod cost;
 mod entering;
+mod foreign;
 mod host;
 mod in_place;
 mod keeping;

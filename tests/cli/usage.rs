@@ -166,7 +166,9 @@ fn yes_is_an_answer_and_no_force() {
         let mut rm = home.nsvm(["machine", "rm", "m1"]);
         Ran(rm.write_stdin(answer).output().unwrap())
     };
-    answered("n\n").exits(0).complains(&["m1.json", "data/m1", "Are you sure"]);
+    let data = std::path::Path::new("data").join("m1");
+    let asked = ["m1.json", data.to_str().unwrap(), "Are you sure"];
+    answered("n\n").exits(0).complains(&asked);
     // Nobody there is no answer, and nothing that a script may take for done.
     answered("").exits(125).complains(&["Are you sure", "nothing was deleted", "--yes"]);
     assert!(home.path().join("config/machine/m1.json").exists());

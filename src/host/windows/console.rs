@@ -110,3 +110,29 @@ pub fn keys() -> impl Read + Send + 'static {
 pub fn screen(stream: impl Write + IsTerminal + Send + 'static) -> Box<dyn Write + Send> {
     if stream.is_terminal() { Box::new(Printed::new(stream)) } else { Box::new(stream) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn modes() -> io::Result<[CONSOLE_MODE; 2]> {
+        Ok([mode(&open(ENDS[0])?)?, mode(&open(ENDS[1])?)?])
+    }
+
+    #[test]
+    fn the_console_has_its_modes_back() {
+        let Ok(before) = modes() else {
+            assert!(std::env::var_os("NSVM_TEST_CONSOLE").is_none(), "no console");
+            eprintln!("SKIPPED: this test needs a console");
+            return;
+        };
+        for _ in 0..2 {
+            speak_sequences().unwrap();
+            for (now, added) in modes().unwrap().into_iter().zip(ADDED) {
+                assert_eq!(now & added, added, "{now:#x}");
+            }
+        }
+        restore_console();
+        assert_eq!(modes().unwrap(), before);
+    }
+}
