@@ -131,12 +131,15 @@ for target in $targets; do
 done
 
 # Every crate that is in the programs, with its version, license and digest.
-if command -v cargo-cyclonedx >/dev/null 2>&1; then
-    "$CARGO" cyclonedx --format json --all-features --override-filename "nsvm-$version-sbom" >&2
-    mv "nsvm-$version-sbom.json" "$out/"
-else
-    echo "dist: no SBOM, because cargo-cyclonedx is not installed: cargo install cargo-cyclonedx" >&2
+if ! command -v cargo-cyclonedx >/dev/null 2>&1; then
+    "$CARGO" install --quiet --locked --version 0.5.9 --root "$built/tools" cargo-cyclonedx >&2
+    PATH=$PATH:$built/tools/bin
 fi
+"$CARGO" cyclonedx --format json --all-features --target all \
+    --override-filename "nsvm-$version-sbom" >&2
+mv "nsvm-$version-sbom.json" "$out/"
+
 sum=sha256sum
 command -v $sum >/dev/null 2>&1 || sum="shasum -a 256"
 (cd "$out" && rm -f SHA256SUMS && $sum -- * >.sums && mv .sums SHA256SUMS)
+sh packaging/check.sh "$out"
