@@ -15,9 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
 
 use super::children::{self, Heed};
 use super::machine::Facts;
+use super::monitor::Monitor;
 use super::ssh::Ssh;
 use super::{proc, say};
 
@@ -169,6 +171,66 @@ impl Bare {
         let said = [read("qemu.log"), read("serial.log")].concat();
         let said = String::from_utf8_lossy(&said[said.len().saturating_sub(1000)..]).into_owned();
         said.trim().to_owned()
+    }
+
+    /// Where its memory is while it is suspended.
+    pub fn memory(&self) -> PathBuf {
+        self.dir.join("memory")
+    }
+
+    fn monitor(&mut self) -> anyhow::Result<Monitor> {
+        Monitor::new(self.connect("qmp.sock", Instant::now() + CONNECT)?)
+    }
+
+    /// From its next start on: QEMU's sandbox lets it start no program, and its
+    /// memory goes through one.
+    pub fn without_sandbox(&mut self) {
+        if let Some(at) = self.argv.iter().position(|word| word == "-sandbox") {
+            self.argv.drain(at..at + 2);
+        }
+    }
+
+    /// Writes its memory to a file, synced, and ends QEMU.
+    pub fn suspend(&mut self) -> anyhow::Result<Duration> {
+        let start = Instant::now();
+        let mut monitor = self.monitor()?;
+        monitor.ask("stop", Value::Null)?;
+        monitor.ask("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 40 }))?;
+        let to = format!("exec:cat >'{}'", self.memory().display());
+        monitor.ask("migrate", json!({ "uri": to }))?;
+        monitor.wait("query-migrate", |status| status == "completed")?;
+        File::open(self.memory())?.sync_all()?;
+        // It may hang up before it answers.
+        let _ = monitor.ask("quit", Value::Null);
+        let child = self.running.as_mut().context("it does not run")?;
+        children::wait(child, CONNECT, Heed::Signals).context("ending the bare QEMU")?;
+        self.running = None;
+        Ok(start.elapsed())
+    }
+
+    /// Goes on from that file, to the first `ssh true` that succeeds.
+    pub fn resume(&mut self) -> anyhow::Result<Boot> {
+        let log = File::create(self.dir.join("qemu.log"))?;
+        let from = format!("exec:cat '{}'", self.memory().display());
+        let mut command = Command::new(&self.argv[0]);
+        command
+            .args(&self.argv[1..])
+            .args(["-S", "-incoming", &from])
+            .current_dir("/")
+            .process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let start = Instant::now();
+        let child = self.running.insert(command.spawn().context("starting QEMU")?);
+        let pid = i32::try_from(child.id())?;
+        let mut monitor = self.monitor()?;
+        monitor.wait("query-status", |status| status != "inmigrate")?;
+        monitor.ask("cont", Value::Null)?;
+        drop(monitor);
+        while let Err(e) = self.ssh.fresh(&["true"], LOGIN) {
+            ensure!(start.elapsed() < BOOT, "no login into the bare guest: {e:#}");
+            children::sleep(Duration::from_millis(20))?;
+        }
+        Ok(Boot { wall: start.elapsed(), cpu: proc::cpu_seconds(pid)? })
     }
 
     /// Presses the power button and waits until it is off.

@@ -9,6 +9,7 @@ mod footprint;
 mod host;
 mod images;
 mod machine;
+mod monitor;
 mod named;
 mod proc;
 mod report;
@@ -16,6 +17,7 @@ mod settings;
 mod ssh;
 mod start;
 mod stats;
+mod suspend;
 
 use std::process::ExitCode;
 
@@ -49,7 +51,13 @@ fn measure() -> anyhow::Result<()> {
     let machine = Machine::init(&settings, dir.path().join("home"))?;
 
     let (mut bare, qemu) = start::prepare(&machine, &dir.path().join("bare"))?;
+    if settings.only == Some(Only::Suspend) {
+        let rows = suspend::rows(&settings, &machine, &mut bare)?;
+        println!("{}\n\n{}", host::line(&settings, Some(&qemu), &load)?, report::table(&rows));
+        return Ok(());
+    }
     let mut rows = start::rows(&settings, &machine, &mut bare)?;
+    rows.extend(suspend::rows(&settings, &machine, &mut bare)?);
 
     say("Starting the machine for the commands");
     machine.start()?;

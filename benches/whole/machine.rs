@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -83,6 +83,31 @@ impl Machine {
 
     pub fn stop(&self) -> anyhow::Result<()> {
         children::run(&mut self.verb("stop"), STOP).map(drop)
+    }
+
+    pub fn suspend(&self) -> anyhow::Result<Ran> {
+        children::run(&mut self.verb("suspend"), STOP)
+    }
+
+    /// Returns when it was suspended because nothing used it.
+    pub fn fall_asleep(&self) -> anyhow::Result<()> {
+        let set = |time| {
+            let mut set = self.nsvm(["machine", "set", "--idle-suspend", time, NAME]);
+            children::run(&mut set, SHORT)
+        };
+        set("4s")?;
+        let end = Instant::now() + STOP;
+        let state = ["machine", "inspect", "--format", "{{.State}}", NAME];
+        while children::run(&mut self.nsvm(state), SHORT)?.stdout.trim() != "suspended" {
+            ensure!(Instant::now() < end, "it is never idle");
+            children::sleep(Duration::from_millis(500))?;
+        }
+        set("off").map(drop)
+    }
+
+    /// Where its memory is while it is suspended.
+    pub fn memory(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.facts()?.overlay.with_file_name("suspended.ram"))
     }
 
     pub fn facts(&self) -> anyhow::Result<Facts> {

@@ -28,6 +28,7 @@ pub struct Settings {
 pub enum Only {
     Images,
     Machine,
+    Suspend,
 }
 
 impl Settings {
@@ -69,7 +70,8 @@ fn only() -> anyhow::Result<Option<Only>> {
         "" => Ok(None),
         "images" => Ok(Some(Only::Images)),
         "machine" => Ok(Some(Only::Machine)),
-        other => bail!("BENCH_ONLY={other} is neither \"images\" nor \"machine\""),
+        "suspend" => Ok(Some(Only::Suspend)),
+        other => bail!("BENCH_ONLY={other} is none of \"images\", \"machine\" and \"suspend\""),
     }
 }
 
