@@ -1,4 +1,4 @@
-//! A copy of a stopped machine: the same disk contents and settings, but keys,
+//! A copy of a machine: the same disk contents and settings, but keys,
 //! machine-id and host name of its own, which its guest is told at each start
 //! (`provision::settings`).
 
@@ -9,13 +9,15 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::rename::stopped;
-use super::{Context, Refusal};
+use super::standing::{check, go_on, stand};
+use super::{Context, Refusal, awake};
 use crate::fs::{Access, create_dir_owner_only, write_atomic};
 use crate::host;
-use crate::image::Cache;
+use crate::image::{Cache, chain};
 use crate::machine::config::{Changes, Copied, MachineConfig, SshConfig};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
+use crate::machine::status::Status;
 use crate::provision::keys;
 use crate::qemu::port::free_port;
 use crate::store::{History, StoreError, io_error};
@@ -27,11 +29,23 @@ pub fn clone(
     to: &MachineName,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    let store = &context.store;
-    store.load(from)?;
-    let _locks = store.lock_both(from, to)?;
-    let config = store.load(from)?;
-    stopped(context, from, "cloned")?;
+    let config = context.store.load(from)?;
+    possible(context, &config, to)?;
+    // What is only in its memory would be missing in the copy.
+    if awake::is_asleep(context, from) {
+        awake::wake(context, from)?;
+    }
+    if context.store.status(from) != Status::Running {
+        stopped(context, from, "cloned")?;
+    }
+    let before = stand(context, from, progress)?;
+    let done = make_locked(context, from, to, progress);
+    go_on(context, from, before, done)
+}
+
+/// Refuses what cannot be before the guest is disturbed.
+fn possible(context: &Context, config: &MachineConfig, to: &MachineName) -> anyhow::Result<()> {
+    let (store, from) = (&context.store, &config.name);
     if store.exists(to) {
         return Err(StoreError::Exists(to.clone()).into());
     }
@@ -45,6 +59,20 @@ pub fn clone(
         let text = format!("machine \"{from}\" was never started: there is nothing to copy yet");
         return Err(Refusal::new(text).hint("Start it once, or make a new one with init").into());
     }
+    Ok(())
+}
+
+fn make_locked(
+    context: &Context,
+    from: &MachineName,
+    to: &MachineName,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    let store = &context.store;
+    let _locks = store.lock_both(from, to)?;
+    let config = store.load(from)?;
+    possible(context, &config, to)?;
+    check(context, from)?;
     let lock = store.paths(to).lock();
     store.remove_files_except(to, &lock)?;
     progress.step(format!("Copying the disk of \"{from}\""));
@@ -63,6 +91,9 @@ fn make(context: &Context, config: MachineConfig, name: &MachineName) -> anyhow:
     create_dir_owner_only(&to.data_dir())
         .with_context(|| format!("creating \"{}\"", to.data_dir().display()))?;
     copy(&from.overlay(), &to.overlay())?;
+    for layer in chain(&from.overlay())? {
+        share(&layer, &to.data_dir().join(layer.file_name().unwrap_or_default()))?;
+    }
     copy(&from.seed(), &to.seed())?;
     copy(&from.ignition(), &to.ignition())?;
     let comment = format!("nsvm {name}");
@@ -93,6 +124,12 @@ fn make(context: &Context, config: MachineConfig, name: &MachineName) -> anyhow:
     })?;
     drop(claim);
     Ok(())
+}
+
+/// A layer is never written again, so two machines may have it; where the file
+/// system knows no second names it is copied.
+fn share(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::hard_link(from, to).or_else(|_| copy(from, to))
 }
 
 /// Shares blocks where the file system can; a file that is not there is none.

@@ -35,6 +35,8 @@ pub struct Context {
     pub podman_connections: PathBuf,
     /// Where the caller is; none: nobody can tell, or it is gone.
     pub directory: Option<PathBuf>,
+    /// Tells the user something beside what a command prints.
+    pub aside: fn(&str),
     /// The proxy variables that guests take over at a start.
     pub proxies: Vec<(String, String)>,
 }

@@ -16,6 +16,7 @@ use crate::host;
 use crate::image::{self, Cache, Catalog, Choices, ImageError, Prepared, Wanted};
 use crate::machine::config::{Arch, Changes, MachineConfig, Resources, SshConfig, VERSION};
 use crate::machine::event::Progress;
+use crate::machine::idle::IdleTime;
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
 use crate::machine::units::{GiB, MiB, human_bytes};
@@ -41,6 +42,7 @@ pub struct InitRequest {
     pub username: Option<String>,
     pub rootful: bool,
     pub sharing: Sharing,
+    pub idle_suspend: IdleTime,
 }
 
 impl InitRequest {
@@ -76,7 +78,14 @@ pub fn init(
     check_username(request.username.as_deref())?;
     let volumes = request.sharing.volumes()?;
     let ports = request.sharing.ports()?;
-    sharing::check_provisioning(&volumes, request.provision.brings_nothing())?;
+    let alone = request.provision.brings_nothing();
+    sharing::check_provisioning(&volumes, alone)?;
+    if alone && !request.idle_suspend.is_off() {
+        progress.warn(
+            "nothing of nsvm is in this guest that tells whether it is idle: \
+             it will not be suspended by itself",
+        );
+    }
     let inputs = Inputs::read(&request.provision)?;
     let _lock = context.store.lock(&request.name)?;
     if context.store.exists(&request.name) {
@@ -231,6 +240,7 @@ fn make(
         volumes,
         ports,
         protected: false,
+        idle_suspend: if provisioning.is_ours() { request.idle_suspend } else { IdleTime::OFF },
         changes: Changes::default(),
         unknown: serde_json::Map::new(),
     };

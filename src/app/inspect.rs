@@ -11,6 +11,8 @@ use crate::image::Cache;
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
+use crate::machine::status::Status;
+use crate::machine::suspended::Reason;
 use crate::machine::verified::{Signature, Verified};
 use crate::machine::volume::Volume;
 use crate::store::{History, RunRecord};
@@ -38,6 +40,14 @@ pub struct InspectInfo {
     pub agent: AgentInfo,
     /// Refuses to be removed.
     pub protected: bool,
+    /// `asked`, `idle` or `brief`: the next command resumes one that nobody asked
+    /// for. Empty for one that is not suspended.
+    pub suspend_reason: &'static str,
+    /// By name, the oldest first.
+    pub snapshots: Vec<String>,
+    /// How long nothing may use it before it is suspended, such as `10m`, or
+    /// `off`.
+    pub idle_suspend: String,
 }
 
 /// What runs the guest, and why nothing better does.
@@ -208,17 +218,20 @@ pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
 pub fn inspect(context: &Context, name: &MachineName) -> anyhow::Result<InspectInfo> {
     let config = context.store.load(name)?;
-    let state = context.store.status(name).word();
-    let run = context.store.run_record(name).filter(|_| !matches!(state, "stopped" | "suspended"));
+    let status = context.store.status(name);
+    let run = context
+        .store
+        .run_record(name)
+        .filter(|_| !matches!(status, Status::Stopped | Status::Suspended));
     let history = context.store.history(name);
     let base = Cache::open(&context.store.dirs().cache)?.base_path(&config.image);
-    Ok(describe(context, &config, state, run.as_ref(), &history, base))
+    Ok(describe(context, &config, &status, run.as_ref(), &history, base))
 }
 
 fn describe(
     context: &Context,
     config: &MachineConfig,
-    state: &'static str,
+    status: &Status,
     run: Option<&RunRecord>,
     history: &History,
     base: PathBuf,
@@ -261,7 +274,7 @@ fn describe(
             port: ssh_port(config, run, history),
             remote_username: config.ssh.username.clone(),
         },
-        state,
+        state: status.word(),
         user_mode_networking: true,
         rootful: config.rootful,
         accelerator: run.map(accelerator).unwrap_or_default(),
@@ -274,11 +287,27 @@ fn describe(
             .collect(),
         agent: AgentInfo {
             version: agent.map(|agent| agent.version.clone()).unwrap_or_default(),
-            ready: agent.is_some() && state == "running",
+            ready: agent.is_some() && *status == Status::Running,
             clock_drift_ms: run.and_then(|run| run.clock_drift_ms),
         },
         protected: config.protected,
+        suspend_reason: reason(context, &config.name, status),
+        snapshots: snapshots(context, &config.name),
+        idle_suspend: config.idle_suspend.to_string(),
     }
+}
+
+/// What cannot be read is for `snapshot list` to tell.
+fn snapshots(context: &Context, name: &MachineName) -> Vec<String> {
+    let found = context.store.snapshots(name).map(|(found, _)| found).unwrap_or_default();
+    found.iter().map(|snapshot| snapshot.name.to_string()).collect()
+}
+
+/// Why it is suspended; empty where it is not.
+pub fn reason(context: &Context, name: &MachineName, status: &Status) -> &'static str {
+    let suspended = *status == Status::Suspended;
+    let reason = suspended.then(|| context.store.suspend_reason(name)).flatten();
+    reason.map_or("", Reason::word)
 }
 
 /// What the run record says; another version's may say something else.

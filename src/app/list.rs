@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Context;
-use super::inspect::{ssh_port, time};
+use super::inspect::{reason, ssh_port, time};
 use crate::machine::status::Status;
 use crate::store::StoreError;
 
@@ -19,6 +19,8 @@ pub struct Listed {
     pub running: bool,
     pub starting: bool,
     pub suspended: bool,
+    /// `asked`, `idle` or `brief`; empty for one that is not suspended.
+    pub suspend_reason: &'static str,
     pub last_up: String,
     pub stream: String,
     #[serde(rename = "VMType")]
@@ -66,6 +68,7 @@ pub fn list(context: &Context) -> Result<(Vec<Listed>, Vec<StoreError>), StoreEr
                 running: status == Status::Running,
                 starting: status == Status::Starting,
                 suspended: status == Status::Suspended,
+                suspend_reason: reason(context, &config.name, &status),
                 last_up: time(history.last_up),
                 stream: config.image.stream.clone().unwrap_or_else(|| config.image.source.clone()),
                 vm_type: "qemu",

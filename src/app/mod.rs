@@ -1,6 +1,7 @@
 //! Use cases: what the verbs do, without parsing or printing.
 
 pub mod archive;
+pub mod awake;
 mod capture;
 pub mod clone;
 pub mod connections;
@@ -37,7 +38,9 @@ pub mod set;
 mod settle;
 pub mod sharing;
 mod signals;
+pub mod snapshot;
 pub mod ssh_config;
+mod standing;
 pub mod start;
 pub mod stop;
 pub mod suspend;

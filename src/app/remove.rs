@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::stop::{self, StopRequest};
 use super::{Context, Refusal, connections, left_over, protect};
 use crate::fs::create_dir_owner_only;
-use crate::image::Cache;
+use crate::image::{Cache, chain};
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
@@ -110,7 +110,13 @@ fn save(
     let mut saved = Vec::new();
     for (_, from, suffix) in wanted.into_iter().filter(|(wanted, from, _)| *wanted && from.exists())
     {
-        let to = dir.join(format!("{name}-{stamp}.{suffix}"));
+        let layers = if suffix == "qcow2" { chain(&from)? } else { Vec::new() };
+        let kept = format!("{name}-{stamp}");
+        // A disk and its layers know each other by bare names.
+        let (dir, to) = match layers.as_slice() {
+            [] => (dir.clone(), dir.join(format!("{kept}.{suffix}"))),
+            _ => (dir.join(&kept), dir.join(&kept).join("disk.qcow2")),
+        };
         create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
         // The disk goes on needing its base image, wherever it lies.
         let cache = Cache::open(&context.store.dirs().cache)?;
@@ -118,9 +124,16 @@ fn save(
             ("qcow2", Ok(config)) => cache.claim(&config.image, name.as_str(), &to)?,
             _ => None,
         };
-        fs::rename(&from, &to)
-            .or_else(|_| fs::copy(&from, &to).map(drop))
-            .with_context(|| format!("saving \"{}\"", from.display()))?;
+        for file in layers.iter().chain([&from]) {
+            let to = if *file == from {
+                to.clone()
+            } else {
+                dir.join(file.file_name().unwrap_or_default())
+            };
+            fs::rename(file, &to)
+                .or_else(|_| fs::copy(file, &to).map(drop))
+                .with_context(|| format!("saving \"{}\"", file.display()))?;
+        }
         drop(claim);
         saved.push(to);
     }

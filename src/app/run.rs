@@ -3,14 +3,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
+use jiff::Timestamp;
 
 use super::listing;
 use super::session::resume::{self, Guide, Notice, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
-use super::{Context, Place, Refusal, hand_over, start};
+use super::{Context, Place, Refusal, awake, hand_over, start};
 use crate::control::client::{Client, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
@@ -77,12 +78,19 @@ pub(super) fn lasting_connection(
     let first = connection(context, name)?;
     let boot = Boot::of(context, name);
     let again = Again { context: context.clone(), name: name.clone(), boot };
-    let name = name.clone();
-    resume::open(first, again, move |notice| say(&sentence(notice, &name)))
+    let (store, name) = (context.store.clone(), name.clone());
+    let tell = move |notice| say(&sentence(notice, &name, store.is_suspended(&name)));
+    resume::open(first, again, tell)
 }
 
-fn sentence(notice: Notice, name: &MachineName) -> String {
+fn sentence(notice: Notice, name: &MachineName, suspended: bool) -> String {
     match notice {
+        Notice::Away if suspended => {
+            format!(
+                "nsvm: machine \"{name}\" is suspended; the command goes on when \
+                 `nsvm machine start {name}` resumes it"
+            )
+        }
         Notice::Away => {
             let seconds = PATIENCE.as_secs();
             format!(
@@ -105,6 +113,8 @@ struct Again {
 /// Tells whether a guest is still the one it was: a reset is known at once, the
 /// boot id only when there is a link again.
 struct Boot {
+    /// The run that the resets are of.
+    run: Option<Timestamp>,
     resets: u32,
     id: Option<String>,
 }
@@ -113,14 +123,17 @@ impl Boot {
     fn of(context: &Context, name: &MachineName) -> Self {
         let run = context.store.run_record(name);
         let resets = run.as_ref().map_or(0, |run| run.resets);
-        Self { resets, id: run.and_then(|run| run.agent).map(|agent| agent.boot_id) }
+        let started = run.as_ref().map(|run| run.started);
+        Self { run: started, resets, id: run.and_then(|run| run.agent).map(|agent| agent.boot_id) }
     }
 
     /// In doubt it is the same.
     fn is_over(&self, context: &Context, name: &MachineName) -> bool {
         let now = Self::of(context, name);
         let ids = self.id.as_ref().zip(now.id.as_ref());
-        now.resets != self.resets || ids.is_some_and(|(before, now)| before != now)
+        // A machine that was suspended goes on in another run.
+        let was_reset = now.run == self.run && now.resets != self.resets;
+        was_reset || ids.is_some_and(|(before, now)| before != now)
     }
 }
 
@@ -133,6 +146,7 @@ impl Guide for Again {
         match open(&self.context, &self.name) {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(down)) => Err(Unreachable::Yet(down.into())),
+            Err(e) if self.context.store.is_suspended(&self.name) => Err(Unreachable::Asleep(e)),
             Err(e) if e.is::<Refusal>() => Err(Unreachable::Ever(e)),
             Err(e) => Err(Unreachable::Yet(e)),
         }
@@ -157,6 +171,12 @@ const ATTEMPTS: u32 = 3;
 
 /// A supervisor grants a session at once, or waits 15 s for a link.
 const GRANT: Duration = Duration::from_secs(30);
+
+/// A supervisor that does not listen listens or has left within this time.
+const LEAVING: Duration = Duration::from_secs(15);
+
+/// How often it is looked at: no lock call has a deadline.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A session with the machine's agent, granted. The inner error: there is no
 /// link for the time being.
@@ -198,8 +218,21 @@ fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<C
     if !alone(&asked) {
         return Ok(asked);
     }
+    // A supervisor that does not listen is on its way out, or about to begin.
+    let end = Instant::now() + LEAVING;
+    while context.store.is_supervised(name) && Instant::now() < end {
+        std::thread::sleep(POLL);
+        let asked = ask();
+        if !alone(&asked) {
+            return Ok(asked);
+        }
+    }
     match context.store.status(name) {
         Status::Running => {}
+        Status::Suspended if awake::is_asleep(context, name) => {
+            awake::wake(context, name)?;
+            return Ok(ask());
+        }
         Status::Broken { reasons } => {
             return Err(Refusal::new(format!("machine \"{name}\": {}", reasons.join("; "))).into());
         }

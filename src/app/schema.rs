@@ -14,6 +14,7 @@ use super::info::Info;
 use super::inspect::InspectInfo;
 use super::kinds::KindInfo;
 use super::list::Listed;
+use super::snapshot::ListedSnapshot;
 use crate::control::message::{Input, Reply, Request};
 use crate::machine::config::MachineConfig;
 use crate::namespace::listing::Column;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Named> {
         Named { file: "config.schema.json", schema: read::<MachineConfig>() },
         Named { file: "inspect.schema.json", schema: printed::<Vec<InspectInfo>>() },
         Named { file: "list.schema.json", schema: printed::<Vec<Listed>>() },
+        Named { file: "snapshot-list.schema.json", schema: printed::<Vec<ListedSnapshot>>() },
         Named { file: "image-inspect.schema.json", schema: printed::<Vec<ImageInspect>>() },
         Named { file: "image-list.schema.json", schema: printed::<Vec<ListedImage>>() },
         Named { file: "image-search.schema.json", schema: printed::<Vec<FoundImage>>() },

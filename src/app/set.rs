@@ -6,6 +6,7 @@ use crate::host;
 use crate::image;
 use crate::machine::config::{MachineConfig, Resources};
 use crate::machine::event::Progress;
+use crate::machine::idle::IdleTime;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::machine::units::{GiB, MiB};
@@ -24,6 +25,21 @@ pub struct SetRequest {
     pub time_zone: Option<String>,
     /// All of them from now on, where any is named; an empty text for none.
     pub sharing: Sharing,
+    pub idle_suspend: Option<IdleTime>,
+}
+
+impl SetRequest {
+    /// Neither the guest nor its memory knows of anything that changes.
+    fn is_about_the_host(&self) -> bool {
+        self.idle_suspend.is_some()
+            && self.cpus.is_none()
+            && self.memory.is_none()
+            && self.disk_size.is_none()
+            && self.rootful.is_none()
+            && self.time_zone.is_none()
+            && self.sharing.volumes.is_empty()
+            && self.sharing.ports.is_empty()
+    }
 }
 
 /// Changes the machine, or nothing of it.
@@ -38,6 +54,7 @@ pub fn set(
     let refused = |doing: &str| format!("unable to change settings of \"{name}\": it is {doing}");
     match context.store.status(name) {
         Status::Stopped => {}
+        _ if request.is_about_the_host() => {}
         // Its memory would no longer fit it.
         Status::Suspended => {
             return Err(Refusal::new(refused("suspended"))
@@ -77,6 +94,12 @@ fn changed(config: &MachineConfig, request: &SetRequest) -> Result<MachineConfig
             time_zone::resolve(typed).map_err(|e| Refusal::new(e.to_string()).hint(e.hint()))?;
         only_with_ours(config, "--timezone")?;
         changed.changes.time_zone = Some(zone);
+    }
+    if let Some(time) = request.idle_suspend {
+        if !time.is_off() {
+            only_with_ours(config, "--idle-suspend")?;
+        }
+        changed.idle_suspend = time;
     }
     if !request.sharing.volumes.is_empty() {
         changed.volumes = request.sharing.volumes()?;

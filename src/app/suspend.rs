@@ -13,6 +13,7 @@ use crate::control::message::Request;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
+use crate::machine::suspended::Reason;
 
 /// A supervisor that is ending answers nobody.
 const LEAVING: Duration = Duration::from_secs(15);
@@ -21,6 +22,7 @@ const LEAVING: Duration = Duration::from_secs(15);
 pub fn suspend(
     context: &Context,
     name: &MachineName,
+    reason: Reason,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
@@ -36,7 +38,7 @@ pub fn suspend(
             }
             Status::Starting | Status::Running => {}
         }
-        match ask(context, name, progress) {
+        match ask(context, name, reason, progress) {
             Ok(answer) => return Ok(answer?),
             Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
                 find_supervisor(context, name)?;
@@ -52,9 +54,10 @@ pub fn suspend(
 fn ask(
     context: &Context,
     name: &MachineName,
+    reason: Reason,
     progress: &dyn Progress,
 ) -> io::Result<Result<(), Refusal>> {
     let socket = context.store.paths(name).control_socket();
-    let mut client = Client::ask(&socket, &Request::Suspend)?;
+    let mut client = Client::ask(&socket, &Request::Suspend { brief: reason == Reason::Brief })?;
     Ok(Refusal::in_reply(client.last_reply(progress)?))
 }

@@ -9,7 +9,7 @@ use anyhow::bail;
 use super::capture::Capture;
 use super::run::{self, not_running};
 use super::session::Stdio;
-use super::{Context, Place, Refusal};
+use super::{Context, Place, Refusal, awake};
 use crate::machine::name::MachineName;
 use crate::machine::status::Status;
 use crate::protocol::request::{ExecRequest, UserSpec};
@@ -66,6 +66,7 @@ pub fn wait(
                     Refusal::new(format!("machine \"{name}\": {}", reasons.join("; "))).into()
                 );
             }
+            Status::Suspended if awake::is_asleep(context, name) => awake::wake(context, name)?,
             Status::Stopped | Status::Suspended => return Err(not_running(name).into()),
         }
     }

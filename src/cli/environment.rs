@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 use directories::{BaseDirs, ProjectDirs};
 
-use super::interrupt;
 use super::printer::{Printer, Verbosity};
 use super::shared::LogLevel;
+use super::{interrupt, report};
 use crate::app::local::Local;
 use crate::app::start::ensure_started;
 use crate::app::{Context, Place, Refusal};
@@ -57,6 +57,7 @@ pub fn context() -> anyhow::Result<Context> {
         endpoints: endpoints(),
         podman_connections: podman_connections(),
         directory: env::current_dir().ok(),
+        aside: report::aside,
         proxies: proxies(),
     })
 }

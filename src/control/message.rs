@@ -37,8 +37,12 @@ pub enum Request {
     Events,
     /// End the VM: at once, or by asking the guest and waiting.
     Stop { force: bool, timeout_ms: u64 },
-    /// Save the guest's memory and end the VM.
-    Suspend,
+    /// Save the guest's memory and end the VM; if only `brief`ly, the next
+    /// command resumes it.
+    Suspend {
+        #[serde(default)]
+        brief: bool,
+    },
     /// End the supervisor and leave the VM to the next one.
     HandOver,
 }

@@ -109,7 +109,7 @@ fn backing_name(base: &Path) -> io::Result<String> {
     Ok(name.to_owned())
 }
 
-async fn format_overlay(
+pub(super) async fn format_overlay(
     file: File,
     name: String,
     format: DiskFormat,
@@ -134,7 +134,7 @@ async fn resize(file: File, bytes: u64) -> io::Result<()> {
 }
 
 /// imago is async; these calls are short and stay on this thread.
-fn wait(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+pub(super) fn wait(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     tokio::runtime::Builder::new_current_thread().build()?.block_on(work)
 }
 

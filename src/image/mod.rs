@@ -14,7 +14,7 @@
 //!   ahead.rs one thread each for the first three, the decoder, and the rest
 //!   xz.rs    threads by memory      limit.rs    an end to what never ends
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
-//! disk.rs    overlays                  pick.rs     which base is meant
+//! disk.rs layers.rs overlays           pick.rs     which base is meant
 //!                                      audit.rs    is it still what it was
 //! ```
 //!
@@ -37,6 +37,7 @@ mod fetch;
 mod hashing;
 mod imported;
 mod ingest;
+mod layers;
 mod limit;
 mod local;
 #[cfg_attr(not(feature = "gpg"), path = "openpgp/absent.rs")]
@@ -71,6 +72,10 @@ pub use error::ImageError;
 pub use fetch::{FetchError, Patience};
 pub use imported::{
     Import, catalog as all_names, import, is_imported, name_of, sweep as sweep_imports,
+};
+pub use layers::{
+    DEEPEST, chain, check_layer, create_on_layer, layer_name, layer_number, layers_in, merge_down,
+    next_layer, put,
 };
 pub use pick::pick;
 pub use prepare::{Prepared, Settings, Wanted, prepare};

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::idle::IdleTime;
 use super::name::MachineName;
 use super::published::Published;
 use super::units::{GiB, MiB};
@@ -36,6 +37,9 @@ pub struct MachineConfig {
     /// Refuses to be removed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
+    /// Nothing may use it for so long before it is suspended.
+    #[serde(default, skip_serializing_if = "IdleTime::is_off")]
+    pub idle_suspend: IdleTime,
     #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
     /// Fields of other versions, kept through a rewrite.

@@ -3,10 +3,12 @@
 pub mod build;
 pub mod config;
 pub mod event;
+pub mod idle;
 pub mod name;
 pub mod paths;
 pub mod proxy;
 pub mod published;
+pub mod snapshot;
 pub mod status;
 pub mod suspended;
 pub mod units;

@@ -4,7 +4,8 @@
 //! <config>/nsvm.toml             the user's settings
 //! <config>/machine/NAME.json     machine config (intent)
 //! <config>/machine/NAME.ign      Ignition config handed to the guest
-//! <data>/NAME/                   overlay, seed, keys, history, connections, suspended state
+//! <data>/NAME/                   disk and its layers, seed, keys, history, connections,
+//!                                suspended state, snapshots
 //! <state>/NAME/                  serial console and supervisor log
 //! <state>/locks/                 kernel-held locks
 //! <runtime>/NAME/                runtime record and sockets of this run
@@ -14,6 +15,7 @@
 use std::path::{Path, PathBuf};
 
 use super::name::{MAX_LEN, MachineName};
+use super::snapshot::SnapshotName;
 
 /// Socket addresses end with a NUL within 104 bytes on macOS (108 on Linux).
 pub const SOCKET_PATH_MAX: usize = 103;
@@ -118,6 +120,21 @@ impl MachinePaths {
     /// The machine's disk: a qcow2 whose backing file is the base image.
     pub fn overlay(&self) -> PathBuf {
         self.data_dir().join("disk.qcow2")
+    }
+
+    /// The disk's next state, until it takes its place.
+    pub fn overlay_in_progress(&self) -> PathBuf {
+        self.data_dir().join("disk.new")
+    }
+
+    /// What is written down of a snapshot: its existence is the snapshot's.
+    pub fn snapshot(&self, name: &SnapshotName) -> PathBuf {
+        self.data_dir().join(format!("snapshot-{name}.json"))
+    }
+
+    /// The memory that belongs to it, where the guest ran.
+    pub fn snapshot_memory(&self, name: &SnapshotName) -> PathBuf {
+        self.data_dir().join(format!("snapshot-{name}.ram"))
     }
 
     /// The disk that cloud-init reads its files from.

@@ -19,9 +19,39 @@ pub struct Suspended {
     /// Of the guest's kernel, where its agent told.
     #[serde(rename = "BootID", default)]
     pub boot_id: Option<String>,
+    #[serde(default)]
+    pub reason: Reason,
     pub hardware: Hardware,
     pub disk: DiskGeneration,
+    /// A disk that shows the same and is about to take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_disk: Option<DiskGeneration>,
     pub memory: Memory,
+}
+
+/// Why a machine was suspended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// Somebody asked for it.
+    #[default]
+    Asked,
+    /// Nothing used it: the next command resumes it.
+    Idle,
+    /// Something was done to it meanwhile: the next command resumes it, should
+    /// the one that did so have been killed.
+    Brief,
+}
+
+impl Reason {
+    /// The word that `inspect` and `list` show.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Idle => "idle",
+            Self::Brief => "brief",
+        }
+    }
 }
 
 /// The virtual hardware that QEMU was started with. Its fields say what differs;
@@ -72,7 +102,7 @@ impl Suspended {
             return Err(format!("it has the form {}, this nsvm reads {VERSION}", self.version));
         }
         self.hardware.same_as(hardware)?;
-        if self.disk != *disk {
+        if self.disk != *disk && self.next_disk.as_ref() != Some(disk) {
             return Err("the disk was written to since".into());
         }
         Ok(())
@@ -130,8 +160,10 @@ mod tests {
             version: VERSION,
             at: Timestamp::UNIX_EPOCH,
             boot_id: Some("b".into()),
+            reason: Reason::Idle,
             hardware: hardware(),
             disk: disk(),
+            next_disk: None,
             memory: Memory { length: 5 },
         }
     }
@@ -141,6 +173,10 @@ mod tests {
         assert_eq!(suspended().fits(&hardware(), &disk()), Ok(()));
         let text = serde_json::to_string(&suspended()).unwrap();
         assert_eq!(serde_json::from_str::<Suspended>(&text).unwrap(), suspended());
+        // As an older nsvm wrote it.
+        let older = text.replace(r#""Reason":"idle","#, "");
+        let read: Suspended = serde_json::from_str(&older).unwrap();
+        assert_eq!(read, Suspended { reason: Reason::Asked, ..suspended() });
     }
 
     #[test]
@@ -174,6 +210,9 @@ mod tests {
             change(&mut now);
             let reason = suspended().fits(&hardware(), &now).unwrap_err();
             assert!(reason.contains("disk"), "{reason}");
+            let frozen = Suspended { next_disk: Some(now.clone()), ..suspended() };
+            assert_eq!(frozen.fits(&hardware(), &now), Ok(()));
+            assert_eq!(frozen.fits(&hardware(), &disk()), Ok(()));
         }
     }
 

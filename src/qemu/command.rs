@@ -60,7 +60,9 @@ pub struct Launch {
     pub cpus: u32,
     pub memory: MiB,
     pub overlay: PathBuf,
-    /// What the overlay lies on.
+    /// Between the overlay and its base, the uppermost first.
+    pub layers: Vec<PathBuf>,
+    /// What the overlay lies on, or the last layer.
     pub base: PathBuf,
     pub base_format: DiskFormat,
     pub ignition: Option<PathBuf>,
@@ -136,6 +138,8 @@ pub fn digest(launch: &Launch) -> String {
         entry: Entry::Boot,
         qmp_socket: Endpoint::Loopback(0),
         ready_socket: Endpoint::Loopback(0),
+        // The disk shows the same, however it is put together.
+        layers: Vec::new(),
         ..launch.clone()
     });
     let mut digest = Sha256::new();
@@ -249,12 +253,15 @@ fn boot_order() -> Vec<OsString> {
 fn disk(launch: &Launch) -> Vec<OsString> {
     let options = "driver=qcow2,node-name=disk0,discard=unmap,detect-zeroes=unmap,\
                    file.driver=file,file.discard=unmap,file.filename=";
-    let backing = format!(
-        ",backing.driver={},backing.file.driver=file,backing.file.filename=",
-        launch.base_format.name()
-    );
     let mut disk = with_path(options, &launch.overlay);
-    disk.push(with_path(&backing, &launch.base));
+    let layers = launch.layers.iter().map(|layer| (layer, "qcow2"));
+    for (depth, (path, format)) in
+        layers.chain([(&launch.base, launch.base_format.name())]).enumerate()
+    {
+        let node = "backing.".repeat(depth + 1);
+        let opened = format!(",{node}driver={format},{node}file.driver=file,{node}file.filename=");
+        disk.push(with_path(&opened, path));
+    }
     vec![
         "-blockdev".into(),
         disk,

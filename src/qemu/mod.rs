@@ -2,7 +2,7 @@
 //! process and its monitor (QMP).
 //!
 //! Decisions are pure (`accel`, `command`, `cache`, `faults`, `version`); effects are in
-//! `endpoint`, `facts`, `probe`, `process`, `port` and `qmp`.
+//! `endpoint`, `facts`, `probe`, `process`, `port`, `qmp` and `usernet`.
 
 pub mod accel;
 pub mod cache;
@@ -20,4 +20,5 @@ pub mod process;
 pub mod qmp;
 pub mod ready;
 pub mod tail;
+pub mod usernet;
 pub mod version;

@@ -21,7 +21,7 @@ use super::{Settings, SettingsError};
 use crate::image::Catalog;
 
 /// Keys that a variable can give: the scalars and lists of words.
-const VARIABLES: [(&str, &str); 16] = [
+const VARIABLES: [(&str, &str); 17] = [
     ("machine", "cpus"),
     ("machine", "memory"),
     ("machine", "disk_size"),
@@ -31,6 +31,7 @@ const VARIABLES: [(&str, &str); 16] = [
     ("machine", "rootful"),
     ("machine", "timezone"),
     ("machine", "volumes"),
+    ("machine", "idle_suspend"),
     ("image", "default"),
     ("image", "pull"),
     ("image", "signature"),
@@ -263,6 +264,7 @@ mod tests {
                 "NSVM_IMAGE_SIGNATURE" => "off".to_owned(),
                 "NSVM_MACHINE_VOLUMES" => "[\"/a:/b\"]".to_owned(),
                 "NSVM_IMAGE_MIRRORS" => "[\"https://m.example/\"]".to_owned(),
+                "NSVM_MACHINE_IDLE_SUSPEND" => "1h".to_owned(),
                 "NSVM_MACHINE_ROOTFUL" | "NSVM_RUN_AUTO_START" => "true".to_owned(),
                 _ => "12".to_owned(),
             })

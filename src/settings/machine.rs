@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host;
+use crate::machine::idle::IdleTime;
 use crate::machine::units::{GiB, MiB};
 
 /// What is given to a machine when nobody chooses.
@@ -31,6 +32,8 @@ pub struct MachineChoices {
     pub timezone: Option<String>,
     /// As `--volume`; `$HOME` is the user's home. Flags take their place.
     pub volumes: Option<Vec<String>>,
+    /// As `--idle-suspend`.
+    pub idle_suspend: Option<IdleTime>,
 }
 
 /// All layers together, what nobody chose filled in.
@@ -45,6 +48,7 @@ pub struct MachineDefaults {
     pub rootful: bool,
     pub timezone: String,
     pub volumes: Vec<String>,
+    pub idle_suspend: IdleTime,
 }
 
 impl MachineChoices {
@@ -61,6 +65,7 @@ impl MachineChoices {
             rootful: self.rootful.or(lower.rootful),
             timezone: self.timezone.or(lower.timezone),
             volumes: self.volumes.or(lower.volumes),
+            idle_suspend: self.idle_suspend.or(lower.idle_suspend),
         }
     }
 
@@ -76,6 +81,7 @@ impl MachineChoices {
             rootful: self.rootful.unwrap_or(false),
             timezone: self.timezone.unwrap_or_else(|| TIME_ZONE.to_owned()),
             volumes: self.volumes.unwrap_or_default(),
+            idle_suspend: self.idle_suspend.unwrap_or_default(),
         }
     }
 
@@ -92,6 +98,7 @@ impl MachineChoices {
             rootful: Some(settled.rootful),
             timezone: Some(settled.timezone),
             volumes: Some(settled.volumes),
+            idle_suspend: Some(settled.idle_suspend),
         }
     }
 }

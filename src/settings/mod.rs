@@ -8,6 +8,7 @@
 //! image = "debian:13"
 //! user = "core"
 //! volumes = ["$HOME:$HOME:ro"]
+//! idle_suspend = "10m"            # or "off"
 //!
 //! [run]
 //! auto_start = true               # commands start a machine that is stopped

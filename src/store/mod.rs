@@ -5,6 +5,7 @@
 //! derived from kernel-held locks and stored nowhere.
 
 mod records;
+mod snapshots;
 mod suspension;
 
 use std::fs;
@@ -404,6 +405,7 @@ mod tests {
             volumes: Vec::new(),
             ports: Vec::new(),
             protected: false,
+            idle_suspend: crate::machine::idle::IdleTime::OFF,
             changes: Changes::default(),
             unknown: serde_json::Map::new(),
         }

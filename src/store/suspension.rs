@@ -8,13 +8,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::{Store, StoreError, io_error, records};
 use crate::fs::{Access, sync_dir, write_atomic};
 use crate::host;
 use crate::machine::name::MachineName;
-use crate::machine::suspended::{DiskGeneration, Suspended};
+use crate::machine::suspended::{DiskGeneration, Reason, Suspended};
 
 /// What is there of a suspended machine.
 #[derive(Debug)]
@@ -29,6 +30,14 @@ impl Store {
     /// Whether the guest waits in a file.
     pub fn is_suspended(&self, name: &MachineName) -> bool {
         self.paths(name).suspended().exists()
+    }
+
+    /// Why the guest waits in a file; `None`: it does not, or nobody can tell.
+    pub fn suspend_reason(&self, name: &MachineName) -> Option<Reason> {
+        match self.suspension(name) {
+            Suspension::Whole(header) => Some(header.reason),
+            Suspension::None | Suspension::Damaged(_) => None,
+        }
     }
 
     pub fn suspension(&self, name: &MachineName) -> Suspension {
@@ -67,12 +76,17 @@ impl Store {
         header: &Suspended,
     ) -> Result<(), StoreError> {
         let paths = self.paths(name);
-        let (new, memory, suspended) =
-            (paths.memory_in_progress(), paths.memory(), paths.suspended());
+        let (new, memory) = (paths.memory_in_progress(), paths.memory());
         file.sync_all().map_err(io_error("writing", &new))?;
         fs::rename(&new, &memory).map_err(io_error("renaming", &new))?;
+        self.write_header(name, header)
+    }
+
+    /// Says that the memory that is there fits, and what.
+    pub fn write_header(&self, name: &MachineName, header: &Suspended) -> Result<(), StoreError> {
+        let path = self.paths(name).suspended();
         let bytes = serde_json::to_vec_pretty(header).expect("plain fields serialize");
-        write_atomic(&suspended, &bytes, Access::Owner).map_err(io_error("writing", &suspended))
+        write_atomic(&path, &bytes, Access::Owner).map_err(io_error("writing", &path))
     }
 
     /// Makes the state unusable, for good: after this the guest may run. Fast,
@@ -109,9 +123,17 @@ impl Store {
 
     /// The present state of the machine's disk.
     pub fn disk_generation(&self, name: &MachineName) -> Result<DiskGeneration, StoreError> {
-        let path = self.paths(name).overlay();
-        let found = fs::metadata(&path).map_err(io_error("looking at", &path))?;
-        let modified = found.modified().map_err(io_error("looking at", &path))?;
+        self.generation_of(name, &self.paths(name).overlay())
+    }
+
+    /// The state that the machine's disk has when `path` has taken its place.
+    pub fn generation_of(
+        &self,
+        name: &MachineName,
+        path: &Path,
+    ) -> Result<DiskGeneration, StoreError> {
+        let found = fs::metadata(path).map_err(io_error("looking at", path))?;
+        let modified = found.modified().map_err(io_error("looking at", path))?;
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(DiskGeneration {
             runs: self.history(name).runs,
@@ -152,6 +174,7 @@ mod tests {
             version: VERSION,
             at: Timestamp::UNIX_EPOCH,
             boot_id: None,
+            reason: Reason::Asked,
             hardware: Hardware {
                 qemu_version: String::new(),
                 qemu_build: String::new(),
@@ -163,6 +186,7 @@ mod tests {
                 argv_sha256: String::new(),
             },
             disk: store.disk_generation(name).unwrap(),
+            next_disk: None,
             memory: Memory { length: 3 },
         }
     }

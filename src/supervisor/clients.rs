@@ -17,10 +17,12 @@ use super::feed::Feed;
 use super::lifecycle::{Input, Wish};
 use super::link_keeper::LinkWatch;
 use super::news::News;
+use super::uses::{Use, Uses};
 use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
 use crate::control::server::{Server, let_it_hear, read_request, write_reply};
 use crate::machine::event::{Event, RunState};
 use crate::machine::name::MachineName;
+use crate::machine::suspended::Reason;
 use crate::protocol::request::UserSpec;
 
 /// A command that finds the link down waits this long for it to come back.
@@ -45,6 +47,8 @@ pub struct Desk {
     pub link: LinkWatch,
     /// Whether anybody has asked for anything yet.
     pub met: Arc<watch::Sender<bool>>,
+    /// Who uses the machine.
+    pub uses: Uses,
     /// The tasks themselves, so that the end can wait for their last words.
     pub sessions: TaskTracker,
 }
@@ -75,6 +79,16 @@ async fn answer(mut stream: Stream, desk: Desk) {
         }
     };
     desk.met.send_replace(true);
+    let Some(_use) = used(&request, &desk).await else {
+        // A command looks for the machine again; others are told.
+        if !matches!(request, Request::Session) {
+            let hint = format!("Start it again with `nsvm machine start {}`", desk.machine);
+            let reply = Reply::failed("the machine has been suspended", Some(hint));
+            let _ = write_reply(&mut stream, &reply).await;
+            let_it_hear(&mut stream).await;
+        }
+        return;
+    };
     let result = match request {
         Request::Watch => forward(&mut stream, desk.start.watch()).await,
         Request::Cancel => {
@@ -89,9 +103,10 @@ async fn answer(mut stream: Stream, desk: Desk) {
             let _ = desk.happenings.send(Happening::Life(asked));
             forward(&mut stream, watch).await
         }
-        Request::Suspend => {
+        Request::Suspend { brief } => {
+            let reason = if brief { Reason::Brief } else { Reason::Asked };
             let (waiter, replies) = mpsc::unbounded_channel();
-            let _ = desk.happenings.send(Happening::SuspendAsked(waiter));
+            let _ = desk.happenings.send(Happening::SuspendAsked { reason, waiter });
             forward(&mut stream, replies).await
         }
         Request::HandOver => {
@@ -108,6 +123,18 @@ async fn answer(mut stream: Stream, desk: Desk) {
     match result {
         Ok(()) => let_it_hear(&mut stream).await,
         Err(e) => tracing::debug!("a client went away: {e}"),
+    }
+}
+
+/// The use that a request makes of the machine; the outer `None`: it has been
+/// suspended meanwhile.
+async fn used(request: &Request, desk: &Desk) -> Option<Option<Use>> {
+    match request {
+        Request::Session | Request::Exec(_) | Request::Forward { .. } => {
+            desk.uses.begin().await.map(Some)
+        }
+        Request::Events => Some(Some(desk.uses.follow())),
+        _ => Some(None),
     }
 }
 

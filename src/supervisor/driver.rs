@@ -21,6 +21,7 @@ use super::launch::Launched;
 use super::lifecycle::{Action, Ending, Failure, Input, State, Wish, step};
 use super::link_keeper::{self, LinkSlot};
 use super::news::News;
+use super::uses::Uses;
 use super::vm::{Fate, Vm};
 use crate::app::run::default_user;
 use crate::app::{Context, hand_over, stop};
@@ -31,6 +32,7 @@ use crate::link::Link;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::{Progress, RunState};
 use crate::machine::name::MachineName;
+use crate::machine::suspended::Reason;
 use crate::qemu::qmp::{Qmp, QmpEvent};
 use crate::store::{AgentRecord, Phase, RunRecord};
 
@@ -53,7 +55,10 @@ pub enum Happening {
     /// The guest began anew: whatever was in it is gone.
     Reset,
     /// Somebody wants the machine suspended, and to be told.
-    SuspendAsked(mpsc::UnboundedSender<Reply>),
+    SuspendAsked {
+        reason: Reason,
+        waiter: mpsc::UnboundedSender<Reply>,
+    },
     /// A newer nsvm wants to supervise the VM, and to be told.
     HandOverAsked(mpsc::UnboundedSender<Reply>),
 }
@@ -74,6 +79,8 @@ struct Driver {
     adopting: bool,
     /// Those who asked for the machine to be suspended.
     suspending: Vec<mpsc::UnboundedSender<Reply>>,
+    /// Why.
+    reason: Reason,
     /// Those who want to take over.
     successors: Vec<mpsc::UnboundedSender<Reply>>,
     /// The record on the disk is not this run's latest.
@@ -102,6 +109,7 @@ pub async fn run(
         news,
         link,
         met: Arc::new(watch::Sender::new(false)),
+        uses: Uses::default(),
         sessions: TaskTracker::new(),
     };
     let run = first_record(context, &config, adopting);
@@ -122,6 +130,7 @@ pub async fn run(
         tasks: Vec::new(),
         adopting,
         suspending: Vec::new(),
+        reason: Reason::Asked,
         successors: Vec::new(),
         unwritten: false,
     };
@@ -150,6 +159,7 @@ pub async fn run(
     }
     let vm_is_gone = driver.finish(&ending).await;
     drop(alive);
+    driver.desk.uses.gone();
     driver.say_goodbye(&ending, vm_is_gone).await;
     Ok(())
 }
@@ -280,10 +290,7 @@ impl Driver {
                 self.pulse.reset.notify_waiters();
                 None
             }
-            Happening::SuspendAsked(waiter) => {
-                self.suspending.push(waiter);
-                Some(Input::Asked(Wish::Suspend))
-            }
+            Happening::SuspendAsked { reason, waiter } => self.suspend_asked(reason, waiter),
             Happening::HandOverAsked(waiter) => {
                 self.successors.push(waiter);
                 Some(Input::Asked(Wish::HandOver))
@@ -336,6 +343,7 @@ impl Driver {
             Action::Note(text) => (&*self.desk.stop as &dyn Progress).warn(text),
             Action::Refuse(why) => self.desk.start.end(Reply::failed(why, None)),
             Action::RefuseSuspend(ref why) => {
+                self.desk.uses.open();
                 let reply = self.not_suspended(why);
                 tell(&mut self.suspending, &reply);
             }
@@ -356,6 +364,7 @@ impl Driver {
         self.record();
         self.desk.news.reached(RunState::Running);
         self.touch_history();
+        self.watch_idleness();
         self.desk.start.end(Reply::Done);
     }
 

@@ -17,10 +17,25 @@ const SAID_MAX: usize = 4096;
 /// One request that is done when the outcome is exit code 0; else what was
 /// said, or how it ended.
 pub async fn ask(link: &Link, request: Request, patience: Duration) -> Result<(), String> {
+    said(link, request, patience).await.map(drop)
+}
+
+/// What a program of root's prints, at most [`SAID_MAX`] bytes of it. Guest data.
+pub async fn hear(link: &Link, argv: &[&str], patience: Duration) -> Result<Vec<u8>, String> {
+    said(link, as_root(argv), patience).await
+}
+
+async fn said(link: &Link, request: Request, patience: Duration) -> Result<Vec<u8>, String> {
     let conversation = converse(link, request);
     tokio::time::timeout(patience, conversation)
         .await
         .map_err(|_| format!("the guest did not answer within {} s", patience.as_secs()))?
+}
+
+fn as_root(argv: &[&str]) -> Request {
+    let mut request = ExecRequest::new(argv.iter().copied());
+    request.user = Some(UserSpec { user: "root".into(), group: None });
+    Request::Exec(Box::new(request))
 }
 
 /// A shell script of root's, with its arguments.
@@ -30,12 +45,10 @@ pub async fn run_as_root(
     args: &[&str],
     patience: Duration,
 ) -> Result<(), String> {
-    let mut request = ExecRequest::new([&["sh", "-c", script, "sh"], args].concat());
-    request.user = Some(UserSpec { user: "root".into(), group: None });
-    ask(link, Request::Exec(Box::new(request)), patience).await
+    ask(link, as_root(&[&["sh", "-c", script, "sh"], args].concat()), patience).await
 }
 
-async fn converse(link: &Link, request: Request) -> Result<(), String> {
+async fn converse(link: &Link, request: Request) -> Result<Vec<u8>, String> {
     let mut stream = link.open().await.map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     FromHost::Request(request).encode(&mut bytes).map_err(|e| e.to_string())?;
@@ -49,7 +62,7 @@ async fn converse(link: &Link, request: Request) -> Result<(), String> {
                     let room = SAID_MAX - said.len();
                     said.extend_from_slice(&text[..text.len().min(room)]);
                 }
-                FromAgent::Outcome(outcome) => return verdict(outcome, &said),
+                FromAgent::Outcome(outcome) => return verdict(outcome, &said).map(|()| said),
                 _ => {}
             }
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::lifecycle::Failure;
 use crate::app::Context;
 use crate::fs::{Access, Lock, write_atomic};
-use crate::image::Cache;
+use crate::image::{Cache, chain};
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -72,6 +72,7 @@ pub fn hardware(
         ports: Vec::new(),
         environment: context.store.paths(&config.name).environment(),
         settings: settings_file(context, config)?,
+        layers: Vec::new(),
     };
     Ok(hardware_of(&describe(context, config, facts, passed), facts))
 }
@@ -106,6 +107,8 @@ pub fn launch(
         ports: published(config, ssh_port, progress)?,
         environment: environment(context, config)?,
         settings: settings_file(context, config)?,
+        layers: chain(&context.store.paths(&config.name).overlay())
+            .map_err(|e| failure(&e, e.hint()))?,
     };
     let mut launch = Launch { entry, ..describe(context, config, facts, passed) };
     let paths = context.store.paths(&config.name);
@@ -266,6 +269,7 @@ struct Passed {
     ports: Vec<Published>,
     environment: PathBuf,
     settings: Option<PathBuf>,
+    layers: Vec<PathBuf>,
 }
 
 /// Writes what this host's environment has for the guest. The file is there
@@ -294,6 +298,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         cpus: config.resources.cpus,
         memory: config.resources.memory,
         overlay: paths.overlay(),
+        layers: passed.layers,
         base: passed.base,
         base_format: config.image.format,
         ignition: config.provisioning.by_ignition().then(|| paths.ignition()),

@@ -8,13 +8,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::guest::hear;
 use super::lifecycle::Failure;
 use super::link_keeper::LinkWatch;
 use super::vm::QMP_PATIENCE;
 use super::volumes;
 use crate::app::Context;
 use crate::machine::name::MachineName;
-use crate::machine::suspended::{Hardware, Suspended, VERSION};
+use crate::machine::suspended::{Hardware, Reason, Suspended, VERSION};
 use crate::machine::volume::Volume;
 use crate::qemu::migration;
 use crate::qemu::qmp::Qmp;
@@ -26,10 +27,14 @@ const SAVE_PATIENCE: Duration = Duration::from_secs(600);
 /// A link that is just being dialled again.
 const LINK_PATIENCE: Duration = Duration::from_secs(15);
 
+/// A guest writes what it has in memory within this time, or goes without.
+const SYNC_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What it takes to save the guest.
 pub struct Save {
     pub context: Context,
     pub name: MachineName,
+    pub reason: Reason,
     pub volumes: Vec<Volume>,
     pub link: LinkWatch,
     pub monitor: Option<Arc<Qmp>>,
@@ -40,6 +45,7 @@ impl Save {
     /// Returns when the machine can be ended and resumed, or its guest runs on.
     pub async fn run(self) -> Result<(), Failure> {
         self.prepare()?;
+        self.sync().await;
         if self.volumes.is_empty() {
             return self.save().await;
         }
@@ -54,6 +60,14 @@ impl Save {
             volumes::mount(&link).await;
         }
         saved
+    }
+
+    /// Whoever takes the disk without the memory shall miss as little as can be.
+    async fn sync(&self) {
+        let Some(link) = self.link.now().filter(|_| self.reason == Reason::Brief) else { return };
+        if let Err(why) = hear(&link, &["sync"], SYNC_PATIENCE).await {
+            tracing::warn!("the guest has not written what it has in memory: {why}");
+        }
     }
 
     /// QMP and files block: not on the supervisor's one thread.
@@ -98,8 +112,10 @@ impl Save {
             version: VERSION,
             at: Timestamp::now(),
             boot_id: self.run.agent.as_ref().map(|agent| agent.boot_id.clone()),
+            reason: self.reason,
             hardware: hardware.clone(),
             disk,
+            next_disk: None,
             memory,
         };
         store.commit_suspension(&self.name, &file, &header).map_err(|e| stored(&e))

@@ -11,8 +11,10 @@ use crate::machine::volume::Volume;
 /// Each mount takes some processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A mount namespace that was made without propagation has mounts of its own,
-/// which nobody outside can take away: then nothing is unmounted. Volumes that
+/// A mount namespace that was made without propagation has mounts of its own:
+/// then nothing is unmounted. In one of a user namespace they are locked, even
+/// for root (`mount_namespaces(7)`); in others they could be taken away, but not
+/// brought back, because Linux mounts a 9p channel only once. Volumes that
 /// lie in others go first: they were mounted last. The unit mounts them when it
 /// is started next.
 const RELEASE: &str = r#"
@@ -46,7 +48,9 @@ pub async fn release(link: &Link, volumes: &[Volume]) -> Result<(), Failure> {
     Err(Failure {
         message: format!("its volumes cannot be unmounted: {why}"),
         hint: Some(
-            "End what uses them (`nsvm ns rm`, `nsvm lsns`), or stop the machine instead".into(),
+            "End what uses them (`nsvm ns rm`, `nsvm lsns`), make namespaces with \
+             `--propagation slave`, or stop the machine instead"
+                .into(),
         ),
     })
 }

@@ -115,6 +115,37 @@ fn suspend_by_hand(home: &Home) {
 }
 
 #[test]
+fn how_long_nothing_may_use_it_can_be_chosen() {
+    let home = made("m1");
+    let shown = |name: &str| {
+        home.run(["machine", "inspect", "--format", "{{.IdleSuspend}}", name]).exits(0).stdout()
+    };
+    assert_eq!(shown("m1"), "off\n");
+    set(&home, &["--idle-suspend", "90m"]).exits(0);
+    assert_eq!(shown("m1"), "1h30m\n");
+    for bad in ["10", "soon", "-1m"] {
+        let option = format!("--idle-suspend={bad}");
+        set(&home, &[&option]).exits(125).complains(&["such as 90s, 10m or 1h30m, or off"]);
+    }
+    // The guest and its memory do not know of it.
+    suspend_by_hand(&home);
+    set(&home, &["--idle-suspend", "off"]).exits(0);
+    assert_eq!(shown("m1"), "off\n");
+    set(&home, &["--idle-suspend", "1h", "--cpus", "1"]).exits(125).complains(&["suspended"]);
+    let init = ["machine", "init", "-q", "--image", "/dev/null", "--disk-size", "1"];
+    let made = |more: &[&str]| {
+        let mut init = home.nsvm([&init[..], more].concat());
+        crate::common::Ran(init.env("NSVM_MACHINE_IDLE_SUSPEND", "20m").output().unwrap()).exits(0)
+    };
+    made(&["m2"]);
+    made(&["--idle-suspend", "0", "m3"]);
+    made(&["--provisioner", "none", "m4"]).complains(&["not be suspended by itself"]);
+    assert_eq!([shown("m2"), shown("m3"), shown("m4")], ["20m\n", "off\n", "off\n"]);
+    let none = home.run(["machine", "set", "--idle-suspend", "1h", "m4"]).exits(125);
+    none.complains(&["--idle-suspend needs something of nsvm"]);
+}
+
+#[test]
 fn a_suspended_machine_keeps_its_state_until_it_is_given_up() {
     let home = made("m1");
     home.run(["machine", "suspend", "m1"]).exits(125).complains(&["\"m1\" is not running"]);

@@ -27,6 +27,7 @@ mod settings;
 mod sharing;
 #[cfg(target_os = "linux")]
 mod shells;
+mod snapshots;
 #[cfg(target_os = "linux")]
 mod somebody;
 mod table;

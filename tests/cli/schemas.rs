@@ -33,6 +33,9 @@ fn everything_printed_as_json_is_what_its_schema_says() {
     let merge = merge.to_str().unwrap();
     let options = ["--rootful", "--swap", "64", "--cloud-init", merge, "m2"];
     home.run([&init[..], &options].concat()).exits(0);
+    home.run(["machine", "default", "m1"]).exits(0);
+    crate::snapshots::as_if_it_had_been_up(&home);
+    home.run(["machine", "snapshot", "create", "m1", "a"]).exits(0);
 
     for Printer { verb, options, schema, of_guest } in PRINTERS {
         // Events have no end: they are followed in two_terminals.

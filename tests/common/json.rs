@@ -51,11 +51,12 @@ const fn there(
 }
 
 /// All of them; a test looks for others in the help.
-pub const PRINTERS: [Printer; 13] = [
+pub const PRINTERS: [Printer; 14] = [
     here("machine list", FORMAT, "list.schema.json"),
     here("machine inspect", &[], "inspect.schema.json"),
     here("machine info", FORMAT, "info.schema.json"),
     here("machine doctor", FORMAT, "doctor.schema.json"),
+    here("machine snapshot list", FORMAT, "snapshot-list.schema.json"),
     here("machine events", FORMAT, "event.schema.json"),
     here("image list", FORMAT, "image-list.schema.json"),
     here("image search", FORMAT, "image-search.schema.json"),

@@ -15,7 +15,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What `machine inspect` shows of a machine, in this order: podman's keys, then
 /// ours.
-pub const INSPECT_KEYS: [&str; 17] = [
+pub const INSPECT_KEYS: [&str; 20] = [
     "ConfigPath",
     "ConfigDir",
     "ConnectionInfo",
@@ -33,6 +33,9 @@ pub const INSPECT_KEYS: [&str; 17] = [
     "Ports",
     "Agent",
     "Protected",
+    "SuspendReason",
+    "Snapshots",
+    "IdleSuspend",
 ];
 
 /// An `NSVM_HOME` of its own, with a space in its path as on a Mac.

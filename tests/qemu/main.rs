@@ -216,6 +216,7 @@ impl Vm {
             cpus: 2,
             memory: MiB(128),
             overlay: path("disk.qcow2"),
+            layers: Vec::new(),
             base: path("base.qcow2"),
             base_format: DiskFormat::Qcow2,
             ignition: Some(path("t1.ign")),

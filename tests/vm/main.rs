@@ -29,6 +29,7 @@ mod run;
 #[path = "../image/server.rs"]
 mod server;
 mod sharing;
+mod snapshots;
 mod stream;
 mod suspended;
 mod terminal;
@@ -89,9 +90,12 @@ fn the_life_of_a_machine() {
     machine.tell("agent and sshd came before systemd", guest::early);
     machine.tell("named namespaces after a reboot", named::after_a_reboot);
     machine.tell("suspend and resume", suspended::story);
+    machine.tell("cycles under load", suspended::cycles);
+    machine.tell("nothing uses it", suspended::idle);
     machine.tell("killed while it is suspended or resumed", suspended::killed);
     machine.tell("an old memory and a newer disk", suspended::old_memory);
     machine.tell("a damaged memory", suspended::damaged);
+    machine.tell("snapshots", snapshots::story);
     machine.tell("a second machine beside it", machine::a_second_machine);
     machine.tell("removal", machine::removal);
 }

@@ -13,7 +13,7 @@ use super::{BASE, CONFIG, IGNITION, MANIFEST, data_name};
 use crate::app::rename::stopped;
 use crate::app::{Context, Refusal};
 use crate::host;
-use crate::image::Cache;
+use crate::image::{Cache, chain};
 use crate::machine::event::{Event, Progress};
 use crate::machine::name::MachineName;
 
@@ -48,6 +48,8 @@ pub fn export(
     }
     let there = paths.portable().into_iter().filter(|path| path.exists());
     files.extend(there.map(|path| (data_name(&path), path)));
+    // Its snapshots stay here.
+    files.extend(chain(&paths.overlay())?.into_iter().map(|path| (data_name(&path), path)));
     files.push((BASE.to_owned(), base));
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let writing = || format!("writing \"{}\"", file.display());

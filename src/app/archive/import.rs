@@ -173,7 +173,7 @@ fn make(
     let claim = cache.claim(&config.image, name.as_str(), &paths.overlay())?;
     let base = cache.base(&config.image)?;
     place(stage, &paths)?;
-    image::rebase(&paths.overlay(), &base)?;
+    rebase(&paths, stage, &base)?;
     if !config.volumes.is_empty() {
         progress.warn(format!(
             "volumes are not taken over from another host: name them with `nsvm machine set --volume SRC:DST {name}`"
@@ -199,6 +199,24 @@ fn make(
     Ok(())
 }
 
+/// Brings the layers that the disk needs, and puts the last one on the base. A
+/// stranger's must not lead anywhere else.
+fn rebase(paths: &MachinePaths, stage: &Path, base: &Path) -> anyhow::Result<()> {
+    let disk = paths.overlay();
+    image::check_layer(&disk)?;
+    let mut last = disk.clone();
+    while let Some(layer) = image::next_layer(&last)? {
+        if layer.exists() {
+            bail!("the layers of its disk go in a circle");
+        }
+        put(&staged(stage, &data_name(&layer)), &layer)?;
+        image::check_layer(&layer)?;
+        last = layer;
+    }
+    image::chain(&disk)?;
+    Ok(image::rebase(&last, base)?)
+}
+
 /// From the stage to where the machine has them. What else is in the archive,
 /// as an older nsvm put it there, stays behind: programs of this host believe it.
 fn place(stage: &Path, paths: &MachinePaths) -> anyhow::Result<()> {
@@ -209,10 +227,12 @@ fn place(stage: &Path, paths: &MachinePaths) -> anyhow::Result<()> {
     for (from, to) in inside.into_iter().chain([beside]).filter(|(from, _)| from.exists()) {
         let parent = to.parent().unwrap_or(&dir);
         fs::create_dir_all(parent).map_err(io_error("creating", parent))?;
-        // The config's directory may lie on another file system.
-        fs::rename(&from, &to)
-            .or_else(|_| fs::copy(&from, &to).map(drop))
-            .map_err(io_error("writing", &to))?;
+        put(&from, &to)?;
     }
     Ok(())
+}
+
+/// The config's directory may lie on another file system.
+fn put(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).or_else(|_| fs::copy(from, to).map(drop)).map_err(io_error("writing", to))
 }

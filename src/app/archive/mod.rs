@@ -4,7 +4,7 @@
 //! tar, compressed with zstd:
 //!   config.json   the machine config
 //!   machine.ign   what Ignition was given      (where there is one)
-//!   data/NAME     disk, keys, seed, dates: `MachinePaths::portable`
+//!   data/NAME     disk, keys, seed, dates: `MachinePaths::portable`, and layers
 //!   base          the base image
 //!   manifest.json size and SHA-256 of each of these; it comes last
 //! ```

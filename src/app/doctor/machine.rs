@@ -8,7 +8,7 @@ use crate::app::Context;
 use crate::app::image::verify::verify;
 use crate::fs::is_locked;
 use crate::host;
-use crate::image::Cache;
+use crate::image::{Cache, chain};
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::machine::status::Status;
@@ -73,12 +73,29 @@ fn lock(context: &Context, config: &MachineConfig) -> Finding {
 
 fn disk(context: &Context, config: &MachineConfig) -> Finding {
     let path = context.store.paths(&config.name).overlay();
+    let layers = match chain(&path) {
+        Ok(layers) => layers,
+        Err(e) if path.exists() => {
+            let fix = format!(
+                "Put it back from a backup, or remove the machine: nsvm machine rm {}",
+                config.name
+            );
+            return Finding::failed("disk", e.to_string(), fix);
+        }
+        // Said below.
+        Err(_) => Vec::new(),
+    };
+    let below: u64 = layers
+        .iter()
+        .filter_map(|layer| layer.metadata().ok())
+        .map(|found| host::allocated_bytes(&found))
+        .sum();
     match path.metadata() {
         Ok(found) => Finding::ok(
             "disk",
             format!(
                 "{} of at most {} GiB are used",
-                crate::machine::units::human_bytes(host::allocated_bytes(&found)),
+                crate::machine::units::human_bytes(host::allocated_bytes(&found) + below),
                 config.resources.disk_size.0
             ),
         ),

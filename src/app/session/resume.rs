@@ -51,6 +51,8 @@ pub enum Notice {
 pub enum Unreachable {
     /// Another attempt may find one.
     Yet(anyhow::Error),
+    /// The guest stands still and waits: so does whoever wants it.
+    Asleep(anyhow::Error),
     /// There will be none.
     Ever(anyhow::Error),
 }
@@ -272,16 +274,20 @@ impl<G: Guide, T: Fn(Notice) + Send + Sync + 'static> Keeper<G, T> {
     }
 
     fn resume(&mut self) -> anyhow::Result<Box<dyn Read + Send>> {
-        let end = Instant::now() + PATIENCE;
+        let mut end = Instant::now() + PATIENCE;
         loop {
             let why = match self.guide.find() {
                 Ok(way) => match self.attach(way) {
-                    Err(Unreachable::Yet(why)) => why,
+                    Err(Unreachable::Yet(why) | Unreachable::Asleep(why)) => why,
                     Err(Unreachable::Ever(why)) => return Err(why),
                     Ok(reader) => return Ok(reader),
                 },
                 Err(Unreachable::Ever(why)) => return Err(why),
                 Err(Unreachable::Yet(why)) => why,
+                Err(Unreachable::Asleep(why)) => {
+                    end = Instant::now() + PATIENCE;
+                    why
+                }
             };
             if Instant::now() >= end {
                 let seconds = PATIENCE.as_secs();

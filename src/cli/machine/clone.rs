@@ -5,9 +5,10 @@ use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
 use crate::machine::name::MachineName;
 
-/// Copy a stopped machine, with all that is on its disk
+/// Copy a machine, with all that is on its disk
 ///
-/// The copy has keys, machine-id and host name of its own.
+/// The copy has keys, machine-id and host name of its own, and no snapshots. A
+/// machine that runs stands still for a moment, and goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine clone work experiment")]
 pub struct CloneArgs {

@@ -14,6 +14,7 @@ use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt};
 use crate::host;
 use crate::machine::event::Progress;
+use crate::machine::idle::IdleTime;
 use crate::machine::units::{GiB, MiB};
 
 /// Make a new machine
@@ -78,6 +79,10 @@ pub struct InitArgs {
     /// Port of the guest on 127.0.0.1 of the host (repeatable)
     #[arg(short, long, value_name = "HOST:GUEST")]
     publish: Vec<String>,
+    /// Suspend it when nothing has used it for so long, such as 10m; the next
+    /// command resumes it [default: off]
+    #[arg(long, value_name = "TIME", conflicts_with = "ignition_path")]
+    idle_suspend: Option<IdleTime>,
     /// Make root the user that commands run as
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
@@ -101,9 +106,9 @@ impl InitArgs {
     fn resolve(self, context: &Context) -> InitRequest {
         let default = context.machine.clone();
         // A guest with its own Ignition file takes nothing of ours.
-        let (swap, volumes) = match self.ignition_path {
-            Some(_) => (MiB(0), Vec::new()),
-            None => (default.swap, default.volumes),
+        let (swap, volumes, idle_suspend) = match self.ignition_path {
+            Some(_) => (MiB(0), Vec::new(), IdleTime::OFF),
+            None => (default.swap, default.volumes, default.idle_suspend),
         };
         let volumes = if self.volume.is_empty() { volumes } else { self.volume };
         InitRequest {
@@ -126,6 +131,7 @@ impl InitArgs {
             username: self.username.or(default.user),
             rootful: self.rootful.unwrap_or(default.rootful),
             sharing: Sharing { volumes, ports: self.publish },
+            idle_suspend: self.idle_suspend.unwrap_or(idle_suspend),
         }
     }
 }

@@ -77,7 +77,8 @@ fn last_up(machine: &Listed, now: Timestamp) -> String {
         return "Currently starting".into();
     }
     if machine.suspended {
-        return format!("Suspended {}", ago(machine.times.last_up, now).to_lowercase());
+        let idle = if machine.suspend_reason == "idle" { " (idle)" } else { "" };
+        return format!("Suspended{idle} {}", ago(machine.times.last_up, now).to_lowercase());
     }
     ago(machine.times.last_up, now)
 }

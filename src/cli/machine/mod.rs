@@ -22,6 +22,7 @@ mod reset;
 mod restart;
 mod rm;
 mod set;
+mod snapshot;
 mod ssh;
 mod ssh_config;
 mod start;
@@ -40,6 +41,7 @@ pub enum Verb {
     Start(start::StartArgs),
     Stop(stop::StopArgs),
     Suspend(suspend::SuspendArgs),
+    Snapshot(snapshot::SnapshotArgs),
     Restart(restart::RestartArgs),
     Wait(wait::WaitArgs),
     Rm(rm::RmArgs),
@@ -74,6 +76,7 @@ pub fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Start(args) => start::run(&args),
         Verb::Stop(args) => stop::run(&args),
         Verb::Suspend(args) => suspend::run(&args),
+        Verb::Snapshot(args) => snapshot::run(&args),
         Verb::Restart(args) => restart::run(&args),
         Verb::Wait(args) => wait::run(&args),
         Verb::Rm(args) => rm::run(&args),

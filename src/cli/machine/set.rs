@@ -5,6 +5,7 @@ use crate::app::set::{SetRequest, set};
 use crate::app::sharing::Sharing;
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
+use crate::machine::idle::IdleTime;
 use crate::machine::units::{GiB, MiB};
 
 /// Change a stopped machine
@@ -39,6 +40,10 @@ pub struct SetArgs {
     /// none with ""
     #[arg(short, long, value_name = "HOST:GUEST")]
     publish: Vec<String>,
+    /// Suspend it when nothing has used it for so long, such as 10m, or off;
+    /// alone also for a machine that runs
+    #[arg(long, value_name = "TIME")]
+    idle_suspend: Option<IdleTime>,
     #[command(flatten)]
     of_podman: SetOptions,
 }
@@ -52,6 +57,7 @@ pub fn run(args: &SetArgs) -> anyhow::Result<u8> {
         disk_size: args.disk_size.map(GiB),
         rootful: args.rootful,
         time_zone: args.timezone.clone(),
+        idle_suspend: args.idle_suspend,
         sharing: Sharing { volumes: args.volume.clone(), ports: args.publish.clone() },
     };
     set(&context, &args.which.name(&context), &request, &Printer::new(Verbosity::Normal))?;

@@ -6,6 +6,7 @@ use crate::app::stop::{PATIENCE, StopRequest, stop};
 use crate::app::suspend::suspend;
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
+use crate::machine::suspended::Reason;
 
 /// Shut a machine down
 ///
@@ -32,7 +33,7 @@ pub fn run(args: &StopArgs) -> anyhow::Result<u8> {
     let printer = Printer::new(Verbosity::Normal);
     let name = &args.which.name(&context);
     if args.suspend {
-        suspend(&context, name, &printer)?;
+        suspend(&context, name, Reason::Asked, &printer)?;
         outln!("Machine \"{name}\" suspended successfully");
         return Ok(0);
     }

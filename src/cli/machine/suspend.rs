@@ -3,6 +3,7 @@
 use crate::app::suspend::suspend;
 use crate::cli::environment;
 use crate::cli::printer::{Printer, Verbosity};
+use crate::machine::suspended::Reason;
 
 /// Save a machine's memory to a file and end its VM
 ///
@@ -20,7 +21,7 @@ pub fn run(args: &SuspendArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let printer = Printer::new(Verbosity::Normal);
     let name = &args.which.name(&context);
-    suspend(&context, name, &printer)?;
+    suspend(&context, name, Reason::Asked, &printer)?;
     outln!("Machine \"{name}\" suspended successfully");
     Ok(0)
 }

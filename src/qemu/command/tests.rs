@@ -19,6 +19,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         cpus: 2,
         memory: MiB(1024),
         overlay: "/d/disk.qcow2".into(),
+        layers: Vec::new(),
         base: "/c/base.qcow2".into(),
         base_format: DiskFormat::Qcow2,
         ignition: None,
