@@ -75,7 +75,10 @@ impl<'a> Load<'a> {
     fn begin(machine: &'a Machine) -> Self {
         machine.says(["sh", "-c", "rm -f ~/enough ~/counted ~/streamed"]);
         machine.says(["sh", "-c", &detached(WRITER)]);
-        machine.says(["sh", "-c", &detached("busybox nc -l -p 7007 >~/streamed")]);
+        // It ends with its own stdin.
+        let listener =
+            "until [ -e ~/enough ]; do sleep 1; done | busybox nc -l -p 7007 >~/streamed";
+        machine.says(["sh", "-c", &detached(listener)]);
         let talker = format!("sleep 1; ({STREAM}) | busybox nc 127.0.0.1 7007");
         machine.says(["sh", "-c", &detached(&talker)]);
         machine.run(["ns", "create", "-uinr", "--hostname", "inner", "busy"]).exits(0);
