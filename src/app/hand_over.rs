@@ -96,25 +96,10 @@ fn understood(name: &MachineName, run: &RunRecord) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
-    use serde_json::Value;
 
     #[test]
     fn a_supervisor_that_cannot_be_understood_is_named_with_the_way_out() {
-        let supervised = |supervisor| RunRecord {
-            phase: Phase::Running,
-            supervisor_pid: 4711,
-            qemu_pid: 2,
-            ssh_port: 3,
-            ports: Vec::new(),
-            started: Timestamp::UNIX_EPOCH,
-            accelerator: Value::Null,
-            agent: None,
-            clock_drift_ms: None,
-            resets: 0,
-            hardware: None,
-            supervisor,
-        };
+        let supervised = |supervisor| RunRecord::example(Phase::Running, supervisor);
         let name = "a".parse().unwrap();
         let build = |protocol| Build { version: "0.0.9".into(), written: 0, protocol };
         assert!(understood(&name, &supervised(None)).is_ok());
@@ -122,6 +107,6 @@ mod tests {
         let other = supervised(Some(build(PROTOCOL + 1)));
         let refused = understood(&name, &other).unwrap_err().downcast::<Refusal>().unwrap();
         assert!(refused.message.contains("nsvm 0.0.9"), "{refused:?}");
-        assert!(refused.hint.unwrap().contains("process 4711"));
+        assert!(refused.hint.unwrap().contains("process 1:"));
     }
 }

@@ -74,6 +74,27 @@ pub struct RunRecord {
     pub supervisor: Option<Build>,
 }
 
+#[cfg(test)]
+impl RunRecord {
+    /// One of a plain run, by process 1, with QEMU as process 2.
+    pub(crate) fn example(phase: Phase, supervisor: Option<Build>) -> Self {
+        Self {
+            phase,
+            supervisor_pid: 1,
+            qemu_pid: 2,
+            ssh_port: 3,
+            ports: Vec::new(),
+            started: Timestamp::UNIX_EPOCH,
+            accelerator: Value::Null,
+            agent: None,
+            clock_drift_ms: None,
+            resets: 0,
+            hardware: None,
+            supervisor,
+        }
+    }
+}
+
 /// The agent that answered on the link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -138,20 +159,7 @@ mod tests {
     use super::*;
 
     fn run(phase: Phase) -> RunRecord {
-        RunRecord {
-            phase,
-            supervisor_pid: 1,
-            qemu_pid: 2,
-            ssh_port: 3,
-            ports: Vec::new(),
-            started: Timestamp::UNIX_EPOCH,
-            accelerator: Value::Null,
-            agent: None,
-            clock_drift_ms: None,
-            resets: 0,
-            hardware: None,
-            supervisor: None,
-        }
+        RunRecord::example(phase, None)
     }
 
     #[test]
