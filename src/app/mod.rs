@@ -10,6 +10,7 @@ pub mod copy;
 pub mod doctor;
 pub mod events;
 pub mod hand_over;
+mod hung;
 pub mod image;
 pub mod info;
 pub mod init;

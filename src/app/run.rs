@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::listing;
 use super::session::resume::{self, Guide, Notice, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
-use super::{Context, Place, Refusal, awake, hand_over, start};
-use crate::control::client::{Client, hung_up, nobody_listens};
+use super::{Context, Place, Refusal, awake, hand_over, hung, start};
+use crate::control::client::{Client, Hung, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
 use crate::machine::name::MachineName;
@@ -169,9 +169,6 @@ pub fn default_user(config: &MachineConfig) -> UserSpec {
 /// How often a supervisor may die under a command that is just asking it.
 const ATTEMPTS: u32 = 3;
 
-/// A supervisor grants a session at once, or waits 15 s for a link.
-const GRANT: Duration = Duration::from_secs(30);
-
 /// A supervisor that does not listen listens or has left within this time.
 const LEAVING: Duration = Duration::from_secs(15);
 
@@ -179,11 +176,10 @@ const LEAVING: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(10);
 
 /// A session with the machine's agent, granted. The inner error: there is no
-/// link for the time being.
+/// link for the time being; a supervisor that lives says so within 15 s.
 fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connection, Refusal>> {
     for attempt in 1.. {
-        let asked = connect(context, name)?
-            .and_then(|mut client| Ok((client.reply_within(GRANT)?, client)));
+        let asked = connect(context, name)?.and_then(|mut client| Ok((client.reply()?, client)));
         match asked {
             Ok((Reply::Done, client)) => return Ok(Ok(over(client))),
             Ok((Reply::Down { message, hint }, _)) => {
@@ -197,14 +193,20 @@ fn open(context: &Context, name: &MachineName) -> anyhow::Result<Result<Connecti
             }
             // It died after it had accepted the connection: a new one is found.
             Err(e) if hung_up(&e) && attempt < ATTEMPTS => {}
-            Err(e) => return Err(anyhow!(e).context("asking the supervisor for a session")),
+            Err(e) => match Hung::of(&e).filter(|_| attempt < ATTEMPTS) {
+                Some(found) => {
+                    let say = |text: String| (context.aside)(&format!("nsvm: {text}"));
+                    hung::end(context, name, found, say)?;
+                }
+                None => return Err(anyhow!(e).context("asking the supervisor for a session")),
+            },
         }
     }
     unreachable!("the loop returns")
 }
 
 fn over(client: Client) -> Connection {
-    let stream = Arc::new(client.into_stream());
+    let stream = client.into_stream();
     Connection::new(SharedStream(stream.clone()), SharedStream(stream))
 }
 

@@ -4,13 +4,14 @@ use std::fs::OpenOptions;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal, connections, settle};
-use crate::control::client::Client;
+use super::{Context, Refusal, connections, hung, settle};
+use crate::control::client::{Client, Hung};
 use crate::control::message::{Reply, Request};
 use crate::fs::create_dir_owner_only;
 use crate::machine::event::Progress;
@@ -133,12 +134,25 @@ pub fn spawn_supervisor(
     wait_for_greeting(child)
 }
 
+/// A supervisor greets at once, or when its predecessor and a QEMU that was
+/// left over have ended, which takes 25 s at most.
+const GREETING_PATIENCE: Duration = Duration::from_secs(60);
+
 /// The supervisor's one line: `ready`, or why it cannot be.
 fn wait_for_greeting(mut child: Child) -> anyhow::Result<()> {
     let stdout = child.stdout.take().ok_or_else(|| anyhow!("the supervisor has no stdout"))?;
-    let mut line = String::new();
+    let (said, heard) = mpsc::channel();
     // Ends at the latest with the supervisor: the pipe is then closed.
-    BufReader::new(stdout).take(64 * 1024).read_line(&mut line)?;
+    std::thread::Builder::new().name("greeting".to_owned()).spawn(move || {
+        let mut line = String::new();
+        let read = BufReader::new(stdout).take(64 * 1024).read_line(&mut line);
+        let _ = said.send(read.map(|_| line));
+    })?;
+    let Ok(line) = heard.recv_timeout(GREETING_PATIENCE) else {
+        let _ = child.kill().and_then(|()| child.wait());
+        bail!("the supervisor said nothing for {} s and was ended", GREETING_PATIENCE.as_secs());
+    };
+    let line = line?;
     if line.trim_end() == GREETING {
         return Ok(());
     }
@@ -173,12 +187,34 @@ fn follow(
         let result = match client.last_reply(progress) {
             Ok(reply) => Refusal::in_reply(reply).map_err(Into::into),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(gone()),
-            Err(e) => Err(anyhow!(e).context(gone())),
+            Err(e) => Err(match Hung::of(&e) {
+                Some(hung) => end_hung(context, name, hung, progress),
+                None => anyhow!(e).context(gone()),
+            }),
         };
         done.store(true, Ordering::Relaxed);
         result
     })
 }
+
+/// What is left when it hangs is a VM without a supervisor, as after its death.
+fn end_hung(
+    context: &Context,
+    name: &MachineName,
+    hung: Hung,
+    progress: &dyn Progress,
+) -> anyhow::Error {
+    if let Err(e) = hung::end(context, name, hung, |text| progress.warn(text)) {
+        return e;
+    }
+    Refusal::new(format!("the supervisor of machine \"{name}\" had to be ended"))
+        .hint(format!("The next command finds the VM; `nsvm machine stop --force {name}` ends it"))
+        .into()
+}
+
+/// Whoever follows the start learns of its end; a supervisor that hangs is their
+/// business.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A Ctrl-C undoes the start. The flag is set by a signal, which can wake
 /// nobody portably, so it is looked at every 50 ms.
@@ -186,7 +222,7 @@ fn cancel_when_interrupted(socket: &std::path::Path, flag: &AtomicBool, done: &A
     while !done.load(Ordering::Relaxed) {
         if flag.load(Ordering::Relaxed) {
             if let Ok(mut client) = Client::ask(socket, &Request::Cancel) {
-                let _ = client.reply();
+                let _ = client.reply_within(CANCEL_PATIENCE);
             }
             return;
         }

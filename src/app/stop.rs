@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
-use super::{Context, Refusal, left_over, start};
-use crate::control::client::{Client, hung_up, nobody_listens};
+use super::{Context, Refusal, hung, left_over, start};
+use crate::control::client::{Client, Hung, hung_up, nobody_listens};
 use crate::control::message::Request;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -66,7 +66,8 @@ pub(super) fn end_vm(
     request: StopRequest,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    let end = Instant::now() + LEAVING;
+    let mut end = Instant::now() + LEAVING;
+    let mut hung = false;
     loop {
         match context.store.status(name) {
             Status::Stopped | Status::Suspended => return Ok(()),
@@ -83,9 +84,15 @@ pub(super) fn end_vm(
             Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
                 find_supervisor(context, name)?;
             }
-            Err(e) => {
-                return Err(anyhow!(e).context(format!("waiting for \"{name}\" to stop")));
-            }
+            Err(e) => match Hung::of(&e).filter(|_| !hung) {
+                Some(found) => {
+                    hung::end(context, name, found, |text| progress.warn(text))?;
+                    (hung, end) = (true, Instant::now() + LEAVING);
+                }
+                None => {
+                    return Err(anyhow!(e).context(format!("waiting for \"{name}\" to stop")));
+                }
+            },
         }
     }
 }

@@ -7,8 +7,8 @@ use anyhow::anyhow;
 
 use super::run::not_running;
 use super::stop::find_supervisor;
-use super::{Context, Refusal};
-use crate::control::client::{Client, hung_up, nobody_listens};
+use super::{Context, Refusal, hung};
+use crate::control::client::{Client, Hung, hung_up, nobody_listens};
 use crate::control::message::Request;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -26,7 +26,8 @@ pub fn suspend(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
-    let end = Instant::now() + LEAVING;
+    let mut end = Instant::now() + LEAVING;
+    let mut hung = false;
     loop {
         match context.store.status(name) {
             Status::Suspended => return Ok(()),
@@ -43,9 +44,17 @@ pub fn suspend(
             Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
                 find_supervisor(context, name)?;
             }
-            Err(e) => {
-                return Err(anyhow!(e).context(format!("waiting for \"{name}\" to be suspended")));
-            }
+            Err(e) => match Hung::of(&e).filter(|_| !hung) {
+                Some(found) => {
+                    hung::end(context, name, found, |text| progress.warn(text))?;
+                    (hung, end) = (true, Instant::now() + LEAVING);
+                }
+                None => {
+                    return Err(
+                        anyhow!(e).context(format!("waiting for \"{name}\" to be suspended"))
+                    );
+                }
+            },
         }
     }
 }

@@ -254,7 +254,11 @@ pub fn kill_process_with_argument(pid: u32, argument: &str) -> io::Result<bool> 
     if !has_argument() || !is_it() {
         return Ok(false);
     }
-    rustix::process::kill_process(process, Signal::KILL)?;
+    match rustix::process::kill_process(process, Signal::KILL) {
+        // It has ended just now.
+        Err(rustix::io::Errno::SRCH) => return Ok(false),
+        killed => killed?,
+    }
     for _ in 0..100 {
         // What nobody has waited for is still there, without arguments.
         if !is_it() || !has_argument() {

@@ -180,6 +180,32 @@ fn expected(victim: Victim, signal: Signal) -> (After, &'static [&'static str]) 
     }
 }
 
+/// One that is there and answers nobody is ended by whoever needs it, and the
+/// next finds the VM.
+#[test]
+fn a_supervisor_that_hangs_is_in_nobodys_way() {
+    let home = Home::new();
+    home.run(MAKE).exits(0);
+    let start = spawn(&home, &["machine", "start", "--timeout", "300", NAME]);
+    eventually("QEMU runs", || find(&home, Process::is_qemu).is_some());
+    eventually("its record", || home.path().join("state/run/m1/run.json").exists());
+    let supervisor = find(&home, Process::is_supervisor).unwrap();
+    let qemu = find(&home, Process::is_qemu);
+    send(supervisor, Signal::STOP);
+    // The start's own command ends it, and so might the other one's.
+    let next = home.run(["--machine", NAME, "exec", "true"]).exits(125);
+    next.complains(&["no link to the guest"]);
+    let (code, text) = said(start);
+    assert_eq!(code, Some(125), "{text}");
+    assert!(text.contains("supervisor of machine \"m1\""), "{text}");
+    assert_ne!(find(&home, Process::is_supervisor), Some(supervisor));
+    assert_eq!(find(&home, Process::is_qemu), qemu, "the VM runs on");
+    send(find(&home, Process::is_supervisor).unwrap(), Signal::STOP);
+    let stopped = home.run(["machine", "stop", "--force", NAME]).exits(0);
+    stopped.complains(&["does not answer and is ended; the VM runs on"]);
+    remove(&home);
+}
+
 #[test]
 fn a_removal_under_which_something_is_killed_can_be_repeated() {
     for victim in [Victim::Command, Victim::Supervisor, Victim::Qemu] {

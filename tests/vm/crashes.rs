@@ -1,5 +1,6 @@
 //! What dies on the host must not cost the user the VM.
 
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,24 @@ pub fn supervisor_killed(machine: &Machine) {
     assert_eq!(machine.inspect()["State"], "running");
     assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
     assert_ne!(supervisor(machine), first);
+}
+
+/// One that hangs is ended by the command that needs it; what runs in the guest
+/// runs on.
+pub fn supervisor_hung(machine: &Machine) {
+    let boot = machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
+    let first = supervisor(machine);
+    let mut running = machine.home.spawnable(["--machine", NAME, "exec", "sh", "-c"]);
+    running.arg("read word; echo $word; exit 9").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = running.spawn().unwrap();
+    machine.says(["true"]);
+    let pid = Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
+    assert_ne!(supervisor(machine), first);
+    running.stdin.take().unwrap().write_all(b"there\n").unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(9), &b"there\n"[..]));
 }
 
 /// With another key in its place the link refuses, says so, and leaves the

@@ -85,6 +85,7 @@ fn the_life_of_a_machine() {
     machine.tell("rounds of named namespaces", named::rounds_leave_nothing);
     machine.tell("named namespaces", named::story);
     machine.tell("the supervisor is killed", crashes::supervisor_killed);
+    machine.tell("the supervisor hangs", crashes::supervisor_hung);
     machine.tell("another host key", crashes::other_host_key);
     machine.tell("stop and start", machine::stop_and_start);
     machine.tell("agent and sshd came before systemd", guest::early);
