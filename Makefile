@@ -21,20 +21,32 @@ BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
 
+# libcrypto is linked in where the system has its archive (Debian's libssl-dev):
+# to relocate the shared one is a third of the start of every command, though only
+# supervisors use it. OPENSSL_DIR, OPENSSL_LIB_DIR or OPENSSL_STATIC choose otherwise.
+LIBCRYPTO = $(firstword $(wildcard /usr/lib/$(ARCH)-linux-gnu/libcrypto.a /usr/lib64/libcrypto.a))
+HOST_ENV = $(if $(OPENSSL_DIR)$(OPENSSL_LIB_DIR)$(OPENSSL_STATIC),,$(if $(LIBCRYPTO),\
+    OPENSSL_STATIC=1 OPENSSL_LIB_DIR=$(patsubst %/,%,$(dir $(LIBCRYPTO))) OPENSSL_INCLUDE_DIR=/usr/include))
+
 .PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install schemas cross windows dist lint setup clean
 
 build: setup agent
-	$(CARGO) build --release --locked
+	$(HOST_ENV) sh -c '$(CARGO) build --release --locked'
 	cp $(AGENT) $(RELEASE)/nsvm-agent.new
 	mv $(RELEASE)/nsvm-agent.new $(RELEASE)/nsvm-agent
 
 setup:
 	sh scripts/setup.sh
 
+# Relative relocations in a few bytes; programs of an older C library cannot read
+# those of themselves.
+RELR = $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{ split($$2, v, "."); \
+    if (v[1] > 2 || v[2] >= 36) print "-C link-arg=-Wl,-z,pack-relative-relocs" }')
+
 # Static, because it runs in guests of any distribution.
 agent: setup
 ifeq ($(shell uname -s),Linux)
-	RUSTFLAGS="-C target-feature=+crt-static" \
+	RUSTFLAGS="-C target-feature=+crt-static $(RELR) -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,scripts/agent.ld" \
 	sh -c '$(CARGO) build --locked --no-default-features --bin nsvm-agent --profile agent --target $(AGENT_TARGET)'
 else
 	@test -x "$(AGENT)" || { echo "The guest agent is a Linux program: take $(AGENT) from a release" >&2; exit 1; }
@@ -66,7 +78,7 @@ demo: build
 	sh scripts/demo.sh $(RELEASE)/nsvm
 
 bench: build
-	NSVM=$(RELEASE)/nsvm NSVM_AGENT=$(AGENT) sh -c '$(CARGO) bench --locked --quiet --bench whole'
+	$(HOST_ENV) NSVM=$(RELEASE)/nsvm NSVM_AGENT=$(AGENT) sh -c '$(CARGO) bench --locked --quiet --bench whole'
 
 # Types on macOS, Windows and other Linux, without their compilers.
 cross: setup

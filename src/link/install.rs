@@ -1,7 +1,8 @@
 //! Attaching to the guest's agent, and putting ours there when it is missing
 //! or another one: upgrading nsvm upgrades the agent.
 
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -27,15 +28,14 @@ pub struct AgentBinary {
 
 impl AgentBinary {
     pub fn read(path: &Path) -> Result<Self, LinkError> {
-        let sha256 = digest(&bytes(path)?);
+        let sha256 = copy(path, &mut io::sink())?;
         Ok(Self { path: path.to_owned(), sha256 })
     }
 
-    /// What was read, read again.
-    fn bytes(&self) -> Result<Vec<u8>, LinkError> {
-        let bytes = bytes(&self.path)?;
-        if digest(&bytes) == self.sha256 {
-            return Ok(bytes);
+    /// Writes what was read, read again; an error when it is another file by now.
+    fn write_to(&self, out: &mut impl Write) -> Result<(), LinkError> {
+        if copy(&self.path, out)? == self.sha256 {
+            return Ok(());
         }
         Err(LinkError::AgentChanged { path: self.path.display().to_string() })
     }
@@ -46,13 +46,23 @@ impl AgentBinary {
     }
 }
 
-fn bytes(path: &Path) -> Result<Vec<u8>, LinkError> {
-    std::fs::read(path)
-        .map_err(|source| LinkError::AgentFile { path: path.display().to_string(), source })
-}
-
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Copies the file piece by piece, so that memory does not grow by it; its
+/// digest.
+fn copy(path: &Path, out: &mut impl Write) -> Result<String, LinkError> {
+    const PIECE: usize = 64 * 1024;
+    let failed = |source| LinkError::AgentFile { path: path.display().to_string(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut digest, mut piece) = (Sha256::new(), vec![0; PIECE]);
+    loop {
+        match file.read(&mut piece).map_err(failed)? {
+            0 => return Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => {
+                digest.update(&piece[..count]);
+                out.write_all(&piece[..count])
+                    .map_err(|e| LinkError::Install(format!("{UPLOADING}: {e}")))?;
+            }
+        }
+    }
 }
 
 /// A channel whose other end is the agent, just after its greeting.
@@ -193,16 +203,16 @@ fn script() -> String {
     )
 }
 
+const UPLOADING: &str = "uploading the agent";
+
 fn upload(session: &Session, agent: &AgentBinary) -> Result<PathBuf, LinkError> {
-    let doing = "uploading the agent";
-    let sftp = session.sftp().map_err(during(doing))?;
-    let home = sftp.realpath(Path::new(".")).map_err(during(doing))?;
+    let sftp = session.sftp().map_err(during(UPLOADING))?;
+    let home = sftp.realpath(Path::new(".")).map_err(during(UPLOADING))?;
     // Not `join`: the path is the guest's, whatever the host's separator is.
     let path = PathBuf::from(format!("{}/.nsvm-agent.upload", home.display()));
-    let bytes = agent.bytes()?;
-    let mut file = sftp.create(&path).map_err(during(doing))?;
-    file.write_all(&bytes).map_err(|e| LinkError::Install(format!("{doing}: {e}")))?;
-    file.close().map_err(during(doing))?;
+    let mut file = sftp.create(&path).map_err(during(UPLOADING))?;
+    agent.write_to(&mut file)?;
+    file.close().map_err(during(UPLOADING))?;
     Ok(path)
 }
 
@@ -280,9 +290,12 @@ mod tests {
         let path = dir.path().join("agent");
         std::fs::write(&path, b"old").unwrap();
         let agent = AgentBinary::read(&path).unwrap();
-        assert_eq!(agent.bytes().unwrap(), b"old");
+        let mut out = Vec::new();
+        agent.write_to(&mut out).unwrap();
+        assert_eq!(out, b"old");
         std::fs::write(&path, b"new").unwrap();
-        assert!(agent.bytes().unwrap_err().to_string().contains("is another one than"));
+        let changed = agent.write_to(&mut out).unwrap_err();
+        assert!(changed.to_string().contains("is another one than"));
     }
 
     #[test]

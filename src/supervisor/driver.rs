@@ -28,6 +28,7 @@ use crate::app::{Context, hand_over, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
 use crate::fs::{Lock, is_locked};
+use crate::host;
 use crate::link::Link;
 use crate::machine::config::MachineConfig;
 use crate::machine::event::{Progress, RunState};
@@ -302,6 +303,7 @@ impl Driver {
                 }
                 self.run.agent = Some(agent);
                 self.record();
+                host::forget_start();
                 None
             }
         }
@@ -366,6 +368,7 @@ impl Driver {
         self.touch_history();
         self.watch_idleness();
         self.desk.start.end(Reply::Done);
+        host::forget_start();
     }
 
     /// A press is lost on a guest whose driver for the button is not up yet,

@@ -32,6 +32,9 @@ pub fn own_group(command: &mut Command) {
     command.creation_flags(CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP);
 }
 
+/// The system trims what a process does not use by itself.
+pub fn forget_start() {}
+
 /// Windows has no such wish for a single child.
 pub fn end_with_parent(_: &mut Command) {}
 
