@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
+use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::outcome::Failure;
@@ -51,9 +52,9 @@ impl Report {
     /// The report as one write that a pipe does not split (pipe(7): up to
     /// 4096 bytes).
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = rmp_serde::to_vec(self).expect("plain fields serialize");
+        let mut bytes = rmp_serde::to_vec_named(self).expect("plain fields serialize");
         if bytes.len() > 4000 {
-            bytes = rmp_serde::to_vec(&self.shortened()).expect("plain fields serialize");
+            bytes = rmp_serde::to_vec_named(&self.shortened()).expect("plain fields serialize");
         }
         bytes
     }
@@ -76,14 +77,13 @@ impl Reports {
         let mut bytes = Vec::new();
         // An error here is EAGAIN: what was read before it is kept.
         let _: io::Result<usize> = pipe.read_to_end(&mut bytes);
-        let (mut reports, mut rest) = (Self::default(), &bytes[..]);
-        while !rest.is_empty() {
-            match rmp_serde::from_read(&mut rest) {
-                Ok(Report::Forked(pid)) => reports.forked = Some(pid),
-                Ok(Report::Failed(failure)) => {
+        let (mut reports, mut rest) = (Self::default(), Deserializer::from_read_ref(&bytes));
+        while let Ok(report) = Report::deserialize(&mut rest) {
+            match report {
+                Report::Forked(pid) => reports.forked = Some(pid),
+                Report::Failed(failure) => {
                     reports.failure.get_or_insert(failure);
                 }
-                Err(_) => break,
             }
         }
         reports

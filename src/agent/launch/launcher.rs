@@ -108,7 +108,7 @@ impl Launcher {
     /// where that has.
     fn launch(&mut self, work: &Work, fds: &[BorrowedFd<'_>]) -> io::Result<Pid> {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-        let bytes = rmp_serde::to_vec(work).map_err(io::Error::other)?;
+        let bytes = rmp_serde::to_vec_named(work).map_err(io::Error::other)?;
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let copy = match self.take() {
