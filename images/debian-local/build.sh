@@ -4,7 +4,7 @@
 #
 #   root.sh -> kernel.sh -> config.sh -> units.sh -> provisioner.sh -> initramfs.sh -> disk.sh
 #
-# What differs between the images is in provisioner.{txt,sh,cfg}: packages,
+# What differs between the images is in provisioner.{txt,sh,args}: packages,
 # configuration, kernel arguments. Those here are debian-local's; another image
 # has its own in place of them (images/NAME/), and shares all else.
 # Needs no mount of the host's and no loop device. Without root it enters a

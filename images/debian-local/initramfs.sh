@@ -1,5 +1,5 @@
 #!/bin/sh
-# initramfs.sh WORK: builds WORK/root/boot/initrd out of `init`, the guest's
+# initramfs.sh WORK: builds WORK/boot/initrd out of `init`, the guest's
 # own static busybox and the few modules that are needed before the root is.
 set -eu
 here=$(dirname "$0") work=$1
@@ -33,5 +33,5 @@ done
 sed -n 's/^[^#]* \([^ ]*\) c\([0-9]*\):\([0-9]*\)$/\1 \2 \3/p' \
 	"$work/root/usr/lib/modules/$version/modules.devname" >"$t/modules/nodes"
 
-(cd "$t" && find . | LC_ALL=C sort | "$bb" cpio -o -H newc -R 0:0 2>/dev/null) | zstd -q -19 >"$work/root/boot/initrd"
+(cd "$t" && find . | LC_ALL=C sort | "$bb" cpio -o -H newc -R 0:0 2>/dev/null) | zstd -q -19 >"$work/boot/initrd"
 rm -rf "$t"

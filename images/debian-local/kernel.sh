@@ -1,7 +1,7 @@
 #!/bin/sh
 # kernel.sh WORK: takes the kernel package apart; the kernel goes to
-# WORK/root/boot/vmlinuz, the modules named in modules.txt and all they depend
-# on to WORK/root/usr/lib/modules. Refuses a pattern that matches nothing: neither a
+# WORK/boot/kernel, the modules named in modules.txt and all they depend on to
+# WORK/root/usr/lib/modules. Refuses a pattern that matches nothing: neither a
 # module nor what the kernel has built in.
 set -eu
 here=$(dirname "$0") work=$1
@@ -11,8 +11,8 @@ dpkg-deb -x "$work"/debs/linux-image-*.deb "$k"
 version=$(ls "$k/usr/lib/modules")
 from=$k/usr/lib/modules/$version
 to=$work/root/usr/lib/modules/$version
-cp "$k/boot/vmlinuz-$version" "$work/root/boot/vmlinuz"
-mkdir -p "$to"
+mkdir -p "$to" "$work/boot"
+cp "$k/boot/vmlinuz-$version" "$work/boot/kernel"
 cp "$from"/modules.builtin* "$from/modules.order" "$to/"
 
 # Resolved by `modinfo` and not by a full depmod, which takes ten times longer.

@@ -11,6 +11,7 @@
 //! <cache>/keys/KEY.pgp                     public keys of publishers; losing them costs a fetch
 //! <cache>/packages/                        packages a build has downloaded
 //! <cache>/users/SHA256/ID.json             a machine's disk that needs this base (users.rs)
+//! <cache>/boot/SHA256/                    kernel and initramfs of that base (boot.rs); losing them costs nothing
 //! <cache>/locks/base-SHA256.lock           held while that base gets a user, or goes (users.rs)
 //! <cache>/imported/NAME.json               a name given by `image import`
 //! ```
@@ -40,6 +41,7 @@ use super::prepare::Job;
 
 pub use contents::{Base, DOWNLOAD, Unfinished};
 pub use left_overs::LeftOver;
+pub(super) use users::is_closed;
 pub use users::{Held, User};
 
 /// How often a waiter asks for a lock, and how soon it notices Ctrl-C.
@@ -122,6 +124,11 @@ impl Cache {
 
     pub(super) fn base_named(&self, sha256: &str, format: DiskFormat) -> PathBuf {
         self.dir.join(format!("{sha256}.{}", format.name()))
+    }
+
+    /// What has been unpacked of this base.
+    pub(super) fn boot_dir(&self, sha256: &str) -> PathBuf {
+        self.dir.join("boot").join(sha256)
     }
 
     /// Packages that builds have downloaded.

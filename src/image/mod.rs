@@ -15,7 +15,8 @@
 //!   xz.rs    threads by memory      limit.rs    an end to what never ends
 //! qcow2.rs   is it a sound qcow2       cache.rs    every name in the cache
 //! disk.rs layers.rs overlays           pick.rs     which base is meant
-//!                                      audit.rs    is it still what it was
+//! boot.rs    what of a base the host   audit.rs    is it still what it was
+//!            starts itself
 //! ```
 //!
 //! Nothing unverified ever gets a name that is looked for. Functions here
@@ -23,6 +24,7 @@
 
 mod ahead;
 mod audit;
+mod boot;
 mod cache;
 mod catalog;
 mod checked;
@@ -63,6 +65,7 @@ mod xz;
 mod xz_block;
 
 pub use audit::audit;
+pub use boot::DirectBoot;
 pub use cache::{Base, Cache, Held, LeftOver, Remembered, Unfinished, User};
 pub use catalog::{Catalog, CatalogError, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
 pub use checksums::ChecksumError;

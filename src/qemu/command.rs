@@ -82,10 +82,20 @@ pub struct Launch {
     pub qmp_socket: Endpoint,
     pub ready_socket: Endpoint,
     pub serial_log: PathBuf,
-    /// Appended to the kernel's command line by guests that boot by
-    /// systemd-stub (SMBIOS type 11, systemd-stub(7)).
+    /// More arguments for the guest's kernel.
     pub kernel_arguments: Option<String>,
+    /// Instead of what the disk boots.
+    pub kernel: Option<Kernel>,
     pub entry: Entry,
+}
+
+/// A kernel that QEMU starts itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    pub image: PathBuf,
+    pub initrd: PathBuf,
+    /// Before those of the launch.
+    pub arguments: String,
 }
 
 /// Where a guest begins.
@@ -124,6 +134,7 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         monitor(launch),
         generation(launch),
         provisioning(launch),
+        kernel(launch),
         confinement(launch),
         entry(launch),
     ]
@@ -375,12 +386,30 @@ fn provisioning(launch: &Launch) -> Vec<OsString> {
         argv.push("-fw_cfg".into());
         argv.push(with_path("name=opt/nsvm/settings,file=", path));
     }
-    if let Some(arguments) = &launch.kernel_arguments {
-        let mut value = OsString::from("type=11,value=io.systemd.stub.kernel-cmdline-extra=");
-        value.push(escape(OsStr::new(arguments)));
-        argv.extend(["-smbios".into(), value]);
-    }
     argv
+}
+
+/// What the kernel is told: directly, or by a text that boot loaders of guests look
+/// for (SMBIOS type 11, systemd-stub(7)). Unlike others, these three options take
+/// their value as it is.
+fn kernel(launch: &Launch) -> Vec<OsString> {
+    let more = launch.kernel_arguments.as_deref();
+    if let Some(kernel) = &launch.kernel {
+        let arguments = std::iter::once(kernel.arguments.as_str()).chain(more);
+        let arguments = arguments.collect::<Vec<_>>().join(" ");
+        return vec![
+            "-kernel".into(),
+            kernel.image.clone().into(),
+            "-initrd".into(),
+            kernel.initrd.clone().into(),
+            "-append".into(),
+            arguments.into(),
+        ];
+    }
+    let Some(arguments) = more else { return Vec::new() };
+    let mut value = OsString::from("type=11,value=io.systemd.stub.kernel-cmdline-extra=");
+    value.push(escape(OsStr::new(arguments)));
+    vec!["-smbios".into(), value]
 }
 
 /// Where QEMU can, it gives up system calls that it never needs: a guest that

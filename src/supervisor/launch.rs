@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::lifecycle::Failure;
 use crate::app::Context;
 use crate::fs::{Access, Lock, write_atomic};
-use crate::image::{Cache, chain};
+use crate::image::{Cache, DirectBoot, chain};
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
 use crate::machine::name::MachineName;
@@ -18,7 +18,7 @@ use crate::machine::suspended::Hardware;
 use crate::machine::volume::Volume;
 use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{Entry, Launch, SharedDir, TcgThreads, argv, board, digest};
+use crate::qemu::command::{Entry, Kernel, Launch, SharedDir, TcgThreads, argv, board, digest};
 use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::firmware::{Firmware, ensure_variables};
@@ -68,6 +68,7 @@ pub fn hardware(
 ) -> Result<Hardware, Failure> {
     let passed = Passed {
         base: base(context, config)?,
+        kernel: kernel(context, config),
         ssh_port: 0,
         ports: Vec::new(),
         environment: context.store.paths(&config.name).environment(),
@@ -103,6 +104,7 @@ pub fn launch(
     let ssh_port = port(context, config, progress)?;
     let passed = Passed {
         base: base(context, config)?,
+        kernel: kernel(context, config),
         ssh_port,
         ports: published(config, ssh_port, progress)?,
         environment: environment(context, config)?,
@@ -157,6 +159,19 @@ pub fn base(context: &Context, config: &MachineConfig) -> Result<PathBuf, Failur
             cache.base(&config.image)
         })
         .map_err(|e| failure(&e, e.hint()))
+}
+
+/// The kernel that the base image lets us start. That it cannot be unpacked is no
+/// reason not to start: then it boots as other images do.
+fn kernel(context: &Context, config: &MachineConfig) -> Option<Kernel> {
+    let found = Cache::open(&context.store.dirs().cache)
+        .and_then(|cache| cache.direct_boot(&config.image))
+        .unwrap_or_else(|error| {
+            tracing::warn!(%error, "the machine boots by its boot loader");
+            None
+        })?;
+    let DirectBoot { kernel, initrd, arguments } = found;
+    Some(Kernel { image: kernel, initrd, arguments })
 }
 
 /// Puts the disk back to what init made of it.
@@ -265,6 +280,7 @@ fn settings_file(context: &Context, config: &MachineConfig) -> Result<Option<Pat
 /// What of a start is found out or written anew each time.
 struct Passed {
     base: PathBuf,
+    kernel: Option<Kernel>,
     ssh_port: u16,
     ports: Vec<Published>,
     environment: PathBuf,
@@ -312,6 +328,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         ready_socket: paths.ready_socket().into(),
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
+        kernel: passed.kernel,
         entry: Entry::Boot,
     }
 }

@@ -230,6 +230,7 @@ impl Vm {
             ready_socket: path("ready.sock").into(),
             serial_log: path("serial.log"),
             kernel_arguments: Some("a=b,c".into()),
+            kernel: None,
             entry: Entry::Boot,
         };
         let qemu = facts.qemu.path().to_owned();

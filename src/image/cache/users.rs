@@ -89,7 +89,7 @@ impl Cache {
 }
 
 /// Somebody else's cache may be read and not written.
-fn is_closed(error: &io::Error) -> bool {
+pub fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
@@ -118,10 +118,13 @@ impl Held<'_> {
         let failed = |e| ImageError::cache(&self.cache.dir, e);
         self.cache.forget(&self.sha256, None).map_err(failed)?;
         host::remove_file(&base.path).map_err(failed)?;
-        match fs::remove_dir_all(self.cache.users_dir(&self.sha256)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
-            _ => Ok(()),
+        for dir in [self.cache.boot_dir(&self.sha256), self.cache.users_dir(&self.sha256)] {
+            match fs::remove_dir_all(dir) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Forgets one of several names of the base.

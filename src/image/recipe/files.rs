@@ -19,9 +19,9 @@ macro_rules! provisioned_as {
         embedded!(
             "debian-local":
                 "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init"
-                "early" "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
+                "arguments.txt" "early" "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
             $own:
-                "provisioner.cfg" "provisioner.sh" "provisioner.txt";
+                "provisioner.args" "provisioner.sh" "provisioner.txt";
         )
     };
 }

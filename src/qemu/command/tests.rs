@@ -33,6 +33,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         ready_socket: "/r/ready.sock".into(),
         serial_log: "/s/serial.log".into(),
         kernel_arguments: None,
+        kernel: None,
         entry: Entry::Boot,
     }
 }
@@ -137,6 +138,29 @@ fn linux_x86_64_translated() {
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
     ];
     assert_eq!(lines(&launch), whole(&head, &tail));
+}
+
+#[test]
+fn a_kernel_of_the_image_is_started_without_a_boot_loader() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    launch.kernel_arguments = Some("panic=5 rd.driver.pre=a,b".into());
+    launch.kernel = Some(Kernel {
+        image: "/c,1/boot/kernel".into(),
+        initrd: "/c,1/boot/initrd".into(),
+        arguments: "quiet".into(),
+    });
+    let head = [ON_LINUX, "-machine", Q35, "-accel", "tcg,tb-size=256", "-cpu", "max,-erms"];
+    let tail = [
+        "-kernel",
+        "/c,1/boot/kernel",
+        "-initrd",
+        "/c,1/boot/initrd",
+        "-append",
+        "quiet panic=5 rd.driver.pre=a,b",
+    ];
+    assert_eq!(lines(&launch), whole(&head, &tail));
+    launch.kernel_arguments = None;
+    assert_eq!(value(&launch, "-append").as_deref(), Some("quiet"));
 }
 
 #[test]
