@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// then nothing is unmounted. In one of a user namespace they are locked, even
 /// for root (`mount_namespaces(7)`); in others they could be taken away, but not
 /// brought back, because Linux mounts a 9p channel only once. Volumes that
-/// lie in others go first: they were mounted last. The unit mounts them when it
-/// is started next.
+/// lie in others go first: they were mounted last. What uses one only for a moment,
+/// as a system that is still coming up does, is given five seconds. The unit
+/// mounts them when it is started next.
 const RELEASE: &str = r#"
 own=$(readlink /proc/self/ns/mnt)
 find /proc/[0-9]*/ns/mnt -maxdepth 0 -printf '%l %h\n' 2>/dev/null | {
@@ -32,7 +33,14 @@ find /proc/[0-9]*/ns/mnt -maxdepth 0 -printf '%l %h\n' 2>/dev/null | {
     done
 } || exit
 systemctl stop nsvm-settings.service
-for target; do ! mountpoint -q "$target" || umount "$target" || exit; done"#;
+for target; do
+    tries=0
+    while mountpoint -q "$target" && ! said=$(umount "$target" 2>&1); do
+        tries=$((tries + 1))
+        [ $tries -lt 10 ] || { printf '%s\n' "$said"; exit 1; }
+        sleep 0.5
+    done
+done"#;
 
 /// What has been mounted already stays.
 const MOUNT: &str = "systemctl start nsvm-settings.service";
