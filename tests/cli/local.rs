@@ -2,10 +2,10 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{Home, Ran, program};
+use crate::common::{Home, Ran, copy_program, program};
 
 /// A user that no file names, with no rights at all.
 const STRANGER: u32 = 61_234;
@@ -26,8 +26,9 @@ impl Public {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(program(), dir.path().join("nsvm")).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_nsvm-agent"), dir.path().join("nsvm-agent")).unwrap();
+        copy_program(&program(), &dir.path().join("nsvm"));
+        let agent = Path::new(env!("CARGO_BIN_EXE_nsvm-agent"));
+        copy_program(agent, &dir.path().join("nsvm-agent"));
         Self(dir)
     }
 
@@ -249,7 +250,7 @@ fn an_agent_that_is_none_is_named() {
     ran.complains(&["Error: starting the agent \"/nonexistent\""]);
     let missing = tempfile::tempdir().unwrap();
     let alone = missing.path().join("nsvm");
-    std::fs::copy(program(), &alone).unwrap();
+    copy_program(&program(), &alone);
     let mut command = Command::new(&alone);
     command.args(["--local", "exec", "true"]).env_remove("NSVM_AGENT");
     Ran(command.output().unwrap()).exits(125).complains(&["agent", "is missing", "make build"]);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::common::json::valid;
-use crate::common::{Ran, processes_with, program};
+use crate::common::{Ran, copy_program, processes_with, program};
 
 /// Nobody's account is called so, and none is needed.
 const UID: u32 = 61_234;
@@ -26,9 +26,9 @@ impl Somebody {
         let dir = tempfile::Builder::new().prefix("nsvm-somebody-").tempdir().unwrap();
         let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755));
         open(dir.path()).unwrap();
-        fs::copy(program(), dir.path().join("nsvm")).unwrap();
+        copy_program(&program(), &dir.path().join("nsvm"));
         if let Some(agent) = std::env::var_os("NSVM_AGENT") {
-            fs::copy(agent, dir.path().join("nsvm-agent")).unwrap();
+            copy_program(Path::new(&agent), &dir.path().join("nsvm-agent"));
         }
         let home = dir.path().join("Benutzer von Jörg Größe").join("ä".repeat(60));
         fs::create_dir_all(&home).unwrap();

@@ -205,6 +205,13 @@ pub fn shown(path: &str) -> String {
     std::path::absolute(path).unwrap().display().to_string()
 }
 
+/// Copies a program by a process of its own (cp): what another test starts meanwhile
+/// would hold the file open for writing, and nobody could execute it (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success(), "cp {} {}", from.display(), to.display());
+}
+
 /// The program under test.
 pub fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_nsvm"))
