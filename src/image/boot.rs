@@ -75,10 +75,11 @@ impl Cache {
     }
 }
 
-/// What has been unpacked.
+/// What has been unpacked, if all of it is still there.
 fn read(dir: &Path) -> Option<DirectBoot> {
     let arguments = fs::read_to_string(dir.join("arguments")).ok()?;
-    Some(DirectBoot { kernel: dir.join("kernel"), initrd: dir.join("initrd"), arguments })
+    let (kernel, initrd) = (dir.join("kernel"), dir.join("initrd"));
+    (kernel.is_file() && initrd.is_file()).then_some(DirectBoot { kernel, initrd, arguments })
 }
 
 struct Parts {
@@ -258,7 +259,11 @@ mod tests {
         assert_eq!(fs::read(&boot.initrd).unwrap(), b"cpio");
         // The base is not asked again.
         fs::remove_file(cache.base_path(&pin)).unwrap();
-        assert_eq!(cache.direct_boot(&pin).unwrap(), Some(boot));
+        assert_eq!(cache.direct_boot(&pin).unwrap(), Some(boot.clone()));
+        // What somebody has taken a file of is no kernel to start.
+        fs::write(cache.base_path(&pin), &bytes).unwrap();
+        fs::remove_file(&boot.kernel).unwrap();
+        assert_eq!(cache.direct_boot(&pin).unwrap(), None);
         let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with(".tmp-")));
     }

@@ -11,7 +11,7 @@
 //! <cache>/keys/KEY.pgp                     public keys of publishers; losing them costs a fetch
 //! <cache>/packages/                        packages a build has downloaded
 //! <cache>/users/SHA256/ID.json             a machine's disk that needs this base (users.rs)
-//! <cache>/boot/SHA256/                    kernel and initramfs of that base (boot.rs); losing them costs nothing
+//! <cache>/boot/SHA256/                     kernel and initramfs of that base (boot.rs); losing all costs nothing
 //! <cache>/locks/base-SHA256.lock           held while that base gets a user, or goes (users.rs)
 //! <cache>/imported/NAME.json               a name given by `image import`
 //! ```
