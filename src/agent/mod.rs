@@ -24,6 +24,7 @@ mod descriptors;
 mod dial;
 pub mod environment;
 mod failure;
+mod frozen;
 mod handover;
 mod hangup;
 mod inbound;
@@ -84,6 +85,10 @@ enum Verb {
     Hold,
     /// Stay, as the process whose copies become programs.
     Launch,
+    /// Make this guest the beginning of many machines; whose key lets in now.
+    Freeze(String),
+    /// The process that does, and is saved with the guest.
+    Frozen(String),
     /// Join stdin and stdout to a TCP port of this system's loopback.
     Dial(NonZeroU16),
     Version,
@@ -110,6 +115,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Verb::Attach(socket)) => attach::attach(&socket),
         Some(Verb::Local) => local::serve(),
         Some(Verb::Dial(port)) => dial::dial(port),
+        Some(Verb::Freeze(key)) => frozen::freeze(&key),
+        Some(Verb::Frozen(key)) => frozen::frozen(&key),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -129,6 +136,8 @@ fn parse(args: &[OsString]) -> Option<Verb> {
         ("hold", [_]) => Some(Verb::Hold),
         ("launch", []) => Some(Verb::Launch),
         ("dial", [port]) => port.to_str()?.parse().ok().map(Verb::Dial),
+        ("freeze", [key]) => key.to_str().map(|key| Verb::Freeze(key.to_owned())),
+        ("frozen", [key]) => key.to_str().map(|key| Verb::Frozen(key.to_owned())),
         ("serve", _) => {
             let [socket, state] = paths(rest, [("--socket", SOCKET), ("--state", STATE)])?;
             Some(Verb::Serve { socket, state })
@@ -172,6 +181,8 @@ mod tests {
         assert_eq!(verb("hold web"), Some(Verb::Hold));
         assert_eq!(verb("launch"), Some(Verb::Launch));
         assert_eq!(verb("dial 80"), NonZeroU16::new(80).map(Verb::Dial));
+        assert_eq!(verb("freeze key"), Some(Verb::Freeze("key".into())));
+        assert_eq!(verb("frozen key"), Some(Verb::Frozen("key".into())));
         assert_eq!(verb("version"), Some(Verb::Version));
     }
 
@@ -187,6 +198,7 @@ mod tests {
             "hold",
             "dial 0",
             "dial 65536",
+            "freeze",
         ] {
             assert_eq!(verb(line), None, "{line}");
         }

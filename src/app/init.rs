@@ -220,6 +220,11 @@ fn make(
     if let Some(playbook) = &inputs.playbook {
         write(&paths.playbook(), playbook, Access::Owner)?;
     }
+    let common_boot = inputs.common_boot(provisioning);
+    if common_boot.is_some() {
+        // For a guest whose first boot was a template's.
+        write(&paths.host_key(), host_key.private.as_bytes(), Access::Owner)?;
+    }
     let history = History { created: Some(Timestamp::now()), ..History::default() };
     context.store.save_history(&request.name, &history)?;
     let pinned = provisioning.is_ours().then_some(host_key.public);
@@ -242,6 +247,7 @@ fn make(
         protected: false,
         idle_suspend: if provisioning.is_ours() { request.idle_suspend } else { IdleTime::OFF },
         changes: Changes::default(),
+        common_boot,
         unknown: serde_json::Map::new(),
     };
     if interrupted.load(Ordering::Relaxed) {

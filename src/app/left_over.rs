@@ -1,5 +1,6 @@
 //! A QEMU that its supervisor left while the guest was being suspended or
-//! resumed: the guest is in its file, and what is left is ended.
+//! resumed: the guest is in its file, and what is left is ended. So is a copy of a
+//! template that does not know whose it is.
 
 use std::time::{Duration, Instant};
 
@@ -17,17 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Leaves either a VM whose guest runs or a suspended state, never both.
 pub fn settle(context: &Context, name: &MachineName) -> anyhow::Result<()> {
     let paths = context.store.paths(name);
-    if !context.store.is_suspended(name) || !is_locked(&paths.vm_lock())? {
+    let half_begun = paths.beginning().exists();
+    if !(half_begun || context.store.is_suspended(name)) || !is_locked(&paths.vm_lock())? {
         return Ok(());
     }
     let alive = || is_locked(&paths.vm_lock()).unwrap_or(true);
     if let Ok((monitor, _events)) = Qmp::connect(&paths.qmp_socket(), PATIENCE, alive) {
         // An nsvm that knew nothing of the state may have booted the guest.
-        if monitor.query_status(PATIENCE).is_ok_and(|status| status == "running") {
+        let runs = || monitor.query_status(PATIENCE).is_ok_and(|status| status == "running");
+        if !half_begun && runs() {
             tracing::warn!("the guest runs: its suspended state is given up");
             return Ok(context.store.discard_suspension(name)?);
         }
-        tracing::info!("ending a QEMU whose guest is suspended");
+        tracing::info!(half_begun, "ending a QEMU whose guest is not to go on");
         let _ = monitor.quit(PATIENCE);
     }
     let end = Instant::now() + PATIENCE;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::Refusal;
 use crate::fs::{Access, write_atomic};
 use crate::image::Provisioner;
-use crate::machine::config::Provisioning;
+use crate::machine::config::{CommonBoot, Provisioning};
 use crate::machine::paths::MachinePaths;
 use crate::machine::units::MiB;
 use crate::provision::guest::Guest;
@@ -177,6 +177,15 @@ impl Inputs {
         Ok(decided)
     }
 
+    /// What a template has to know of the first boot, if one can stand for it.
+    pub fn common_boot(&self, decided: Provisioning) -> Option<CommonBoot> {
+        let own = self.ignition_merge.is_some()
+            || self.playbook.is_some()
+            || !self.authorities.is_empty()
+            || decided != Provisioning::Ignition;
+        (!own).then(|| CommonBoot { time_zone: self.time_zone.clone() })
+    }
+
     /// Writes what QEMU hands to the guest.
     pub fn write(
         &self,
@@ -276,6 +285,23 @@ mod tests {
         assert!(refused.message.starts_with("--swap and --provisioner none"), "{refused}");
         let plain = ProvisionRequest { swap: MiB(0), ..request };
         assert!(Inputs::read(&plain).is_ok());
+    }
+
+    #[test]
+    fn a_template_stands_for_no_first_boot_with_something_of_its_own() {
+        let plain = || Inputs { time_zone: "Etc/UTC".into(), ..Inputs::default() };
+        let known = plain().common_boot(Provisioning::Ignition).unwrap();
+        assert_eq!(known.time_zone, "Etc/UTC");
+        for (own, decided) in [
+            (Inputs { ignition_merge: Some(Vec::new()), ..plain() }, Provisioning::Ignition),
+            (Inputs { playbook: Some(Vec::new()), ..plain() }, Provisioning::Ignition),
+            (Inputs { authorities: vec![String::new()], ..plain() }, Provisioning::Ignition),
+            (plain(), Provisioning::CloudInit),
+            (plain(), Provisioning::Either),
+            (plain(), Provisioning::Own),
+        ] {
+            assert_eq!(own.common_boot(decided), None);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::events::Stamped;
 use super::image::inspect::ImageInspect;
 use super::image::list::ListedImage;
 use super::image::search::FoundImage;
+use super::image::templates::ListedTemplate;
 use super::info::Info;
 use super::inspect::InspectInfo;
 use super::kinds::KindInfo;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Named> {
         Named { file: "snapshot-list.schema.json", schema: printed::<Vec<ListedSnapshot>>() },
         Named { file: "image-inspect.schema.json", schema: printed::<Vec<ImageInspect>>() },
         Named { file: "image-list.schema.json", schema: printed::<Vec<ListedImage>>() },
+        Named { file: "template-list.schema.json", schema: printed::<Vec<ListedTemplate>>() },
         Named { file: "image-search.schema.json", schema: printed::<Vec<FoundImage>>() },
         Named { file: "namespaces.schema.json", schema: printed::<Vec<KindInfo>>() },
         Named { file: "ns.schema.json", schema: printed::<Vec<NamedNamespace>>() },

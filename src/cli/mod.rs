@@ -11,6 +11,7 @@ pub mod environment;
 pub mod image;
 pub mod interrupt;
 pub mod machine;
+mod make_template;
 pub mod namespace;
 pub mod printer;
 pub mod report;
@@ -100,6 +101,8 @@ enum Verb {
     Man(completion::ManArgs),
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),
+    #[command(hide = true)]
+    MakeTemplate(make_template::MakeTemplateArgs),
 }
 
 /// Parses, runs, and turns the result into an exit code.
@@ -194,6 +197,7 @@ fn dispatch(cli: Cli) -> u8 {
         Verb::Completion(args) => completion::run(&args),
         Verb::Man(args) => completion::man(&args),
         Verb::Supervise(args) => supervise::run(&args),
+        Verb::MakeTemplate(args) => make_template::run(&args),
     };
     match result {
         Ok(code) => code,

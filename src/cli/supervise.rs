@@ -23,8 +23,8 @@ pub fn run(args: &SuperviseArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Stderr is the supervisor's log file.
-fn log_to_stderr() {
+/// Stderr is a log file.
+pub fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("NSVM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -138,6 +138,12 @@ pub fn leave_session() -> io::Result<()> {
     }
 }
 
+/// Leaves the CPU to everybody else; children do so, too.
+pub fn be_nice() -> io::Result<()> {
+    const LEAST: i32 = 19;
+    Ok(rustix::process::setpriority_process(None, LEAST)?)
+}
+
 /// Starts the command in a process group of its own: the terminal's Ctrl-C
 /// does not reach it, and [`end_group`] reaches all it started.
 pub fn own_group(command: &mut Command) {

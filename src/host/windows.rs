@@ -23,6 +23,11 @@ pub use process::{
     kill_process_with_argument, leave_session, own_group,
 };
 
+/// Nothing runs in the background here.
+pub fn be_nice() -> io::Result<()> {
+    Ok(())
+}
+
 /// Removes a file, also one that is read-only, which some file systems refuse.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     let removed = std::fs::remove_file(path);

@@ -14,6 +14,7 @@
 //! <cache>/boot/SHA256/                     kernel and initramfs of that base (boot.rs); losing all costs nothing
 //! <cache>/locks/base-SHA256.lock           held while that base gets a user, or goes (users.rs)
 //! <cache>/imported/NAME.json               a name given by `image import`
+//! <cache>/templates/DIGEST/                a guest after its first boot (templates.rs)
 //! ```
 //!
 //! Several machines and several users' programs may share it: a base has the
@@ -21,6 +22,7 @@
 
 mod contents;
 mod left_overs;
+mod templates;
 mod users;
 
 use std::fs::{self, File};
@@ -41,6 +43,7 @@ use super::prepare::Job;
 
 pub use contents::{Base, DOWNLOAD, Unfinished};
 pub use left_overs::LeftOver;
+pub use templates::{FoundTemplate, Making, TemplateFiles, TemplateState, written};
 pub(super) use users::is_closed;
 pub use users::{Held, User};
 

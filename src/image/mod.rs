@@ -66,7 +66,10 @@ mod xz_block;
 
 pub use audit::audit;
 pub use boot::DirectBoot;
-pub use cache::{Base, Cache, Held, LeftOver, Remembered, Unfinished, User};
+pub use cache::{
+    Base, Cache, FoundTemplate, Held, LeftOver, Making, Remembered, TemplateFiles, TemplateState,
+    Unfinished, User, written,
+};
 pub use catalog::{Catalog, CatalogError, DEFAULT_USER, Entry, Keys, Kind, Provisioner};
 pub use checksums::ChecksumError;
 pub use choices::{Choices, Pull, Signatures};

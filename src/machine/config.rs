@@ -42,6 +42,9 @@ pub struct MachineConfig {
     pub idle_suspend: IdleTime,
     #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
+    /// None: its first boot brings what only this machine has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_boot: Option<CommonBoot>,
     /// Fields of other versions, kept through a rewrite.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -149,6 +152,15 @@ pub struct Changes {
     pub time_zone: Option<String>,
     /// The disk is a copy of another machine's.
     pub copied: Option<Copied>,
+}
+
+/// A first boot that is that of any machine with such a config, but for whose it
+/// is: so another one's can stand for it (a template).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct CommonBoot {
+    /// A name of the tz database.
+    pub time_zone: String,
 }
 
 /// What a copied guest must be told to be somebody else.

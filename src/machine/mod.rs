@@ -11,6 +11,7 @@ pub mod published;
 pub mod snapshot;
 pub mod status;
 pub mod suspended;
+pub mod template;
 pub mod units;
 pub mod verified;
 pub mod volume;

@@ -209,6 +209,12 @@ impl MachinePaths {
         self.data_dir().join("suspended.ram.new")
     }
 
+    /// Says that the guest is a copy of a template that may not know yet whose it
+    /// is: what runs or is on the disk is no machine so far.
+    pub fn beginning(&self) -> PathBuf {
+        self.data_dir().join("beginning")
+    }
+
     /// What of the data directory is the machine itself, on another host too.
     /// The rest is about this host or one run, or is made anew when asked for.
     pub fn portable(&self) -> [PathBuf; 7] {
@@ -234,6 +240,11 @@ impl MachinePaths {
 
     pub fn supervisor_log(&self) -> PathBuf {
         self.state_dir().join("supervisor.log")
+    }
+
+    /// What was said while a template of this machine's shape was made.
+    pub fn template_log(&self) -> PathBuf {
+        self.state_dir().join("template.log")
     }
 
     /// What QEMU itself printed.

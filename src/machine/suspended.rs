@@ -72,6 +72,9 @@ pub struct Hardware {
     /// SHA-256 of the arguments that the guest can notice.
     #[serde(rename = "ArgvSHA256")]
     pub argv_sha256: String,
+    /// What the guest frees stays its own: its memory was a template's once.
+    #[serde(default)]
+    pub keeps_memory: bool,
 }
 
 /// A state of the machine's disk: each run and each write makes another one.
@@ -148,6 +151,7 @@ mod tests {
             cpus: 2,
             memory: MiB(1024),
             argv_sha256: "00".into(),
+            keeps_memory: false,
         }
     }
 

@@ -6,6 +6,7 @@
 //! may be a stream that can be [`resume`]d.
 
 pub mod frame;
+pub mod frozen;
 pub mod hello;
 pub mod message;
 pub mod outcome;

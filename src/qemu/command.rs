@@ -1,6 +1,8 @@
 //! QEMU's command line, built from a [`Launch`] by one pure function per
 //! concern. Nothing of it is kept on disk: each start builds it anew.
 
+mod ram;
+
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,8 @@ use crate::machine::config::{Arch, DiskFormat, GUEST_MAC};
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
 use crate::machine::units::MiB;
+
+pub use ram::Ram;
 
 /// The guest's virtio port that says when it is up.
 pub const READY_PORT: &str = "nsvm.ready";
@@ -59,6 +63,7 @@ pub struct Launch {
     pub uuid: String,
     pub cpus: u32,
     pub memory: MiB,
+    pub ram: Ram,
     pub overlay: PathBuf,
     /// Between the overlay and its base, the uppermost first.
     pub layers: Vec<PathBuf>,
@@ -123,12 +128,13 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         machine(launch),
         firmware(launch),
         processors(launch),
+        ram::backend(launch),
         boot_order(),
         disk(launch),
         seed(launch),
         network(launch),
         volumes(launch),
-        small_devices(),
+        ram::small_devices(launch),
         ready_port(launch),
         console(launch),
         monitor(launch),
@@ -147,6 +153,7 @@ pub fn digest(launch: &Launch) -> String {
         ssh_port: 0,
         ports: Vec::new(),
         entry: Entry::Boot,
+        ram: launch.ram.noticed(),
         qmp_socket: Endpoint::Loopback(0),
         ready_socket: Endpoint::Loopback(0),
         // The disk shows the same, however it is put together.
@@ -206,7 +213,7 @@ fn machine(launch: &Launch) -> Vec<OsString> {
         Some(Firmware::Flash { .. }) => ",pflash0=code0,pflash1=variables0",
         Some(Firmware::Image(_)) | None => "",
     };
-    let board = format!("{}{flash}", board(launch.arch));
+    let board = format!("{}{flash}{}", board(launch.arch), ram::of_machine(launch));
     strings(&["-machine", &board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
 }
 
@@ -312,16 +319,6 @@ fn volumes(launch: &Launch) -> Vec<OsString> {
         ["-fsdev".into(), with_path(&options, &dir.path), "-device".into(), device.into()]
     };
     launch.volumes.iter().flat_map(share).collect()
-}
-
-/// Randomness for the guest, and memory it does not use back for the host.
-fn small_devices() -> Vec<OsString> {
-    strings(&[
-        "-device",
-        "virtio-rng-pci",
-        "-device",
-        "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
-    ])
 }
 
 /// A number that is another one in each QEMU. When it changes under a guest

@@ -73,6 +73,25 @@ impl Deadline {
     }
 }
 
+/// Has the VM be saved, or loaded, without the memory that is in a file of its own
+/// (`memory-backend-file`, `share=on` when it is saved).
+pub fn leave_memory_out(monitor: &Qmp) -> Result<(), MigrationError> {
+    ignore_shared(monitor, true)
+}
+
+/// Has it be saved with all its memory again. A VM that was loaded without would
+/// say in its state that it is to be loaded so, too.
+pub fn take_memory_along(monitor: &Qmp) -> Result<(), MigrationError> {
+    ignore_shared(monitor, false)
+}
+
+fn ignore_shared(monitor: &Qmp, state: bool) -> Result<(), MigrationError> {
+    let capability = json!({ "capability": "x-ignore-shared", "state": state });
+    let all = json!({ "capabilities": [capability] });
+    monitor.execute("migrate-set-capabilities", all, QMP_PATIENCE)?;
+    Ok(())
+}
+
 /// Writes the memory of a VM that was stopped to `file`. Its disks belong to
 /// whoever loads it from then on; `cont` takes them back.
 pub fn save(

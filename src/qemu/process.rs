@@ -40,8 +40,17 @@ fn after_colon(words: &str) -> String {
     if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
-/// A QEMU that this process started. Dropping it leaves the VM running: a
-/// supervisor's end must not be the VM's.
+/// How long a QEMU lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// As long as its guest: a supervisor's end must not be the VM's.
+    Own,
+    /// No longer than the thread that starts it, where the system can see to
+    /// that (Linux).
+    Starters,
+}
+
+/// A QEMU that this process started. Dropping it leaves the VM running.
 #[derive(Debug)]
 pub struct QemuProcess {
     child: Child,
@@ -59,6 +68,7 @@ impl QemuProcess {
         argv: &[OsString],
         log: &Path,
         vm_lock: Lock,
+        life: Life,
     ) -> Result<Self, ProcessError> {
         let cannot_start = |source| ProcessError::Start { path: qemu.to_owned(), source };
         let mut command = Command::new(qemu);
@@ -67,6 +77,9 @@ impl QemuProcess {
             open_log(log).map_err(|source| ProcessError::Log { path: log.to_owned(), source })?;
         command.stdout(out).stderr(err);
         host::own_group(&mut command);
+        if life == Life::Starters {
+            host::end_with_parent(&mut command);
+        }
         let inherited = host::inherit(&mut command, vm_lock.file()).map_err(cannot_start)?;
         let child = command.spawn().map_err(cannot_start)?;
         let lock = (!inherited).then_some(vm_lock);
@@ -161,7 +174,8 @@ mod tests {
         fn start(&self, script: &str) -> QemuProcess {
             let lock = Lock::try_acquire(&self.path("vm.lock")).unwrap().unwrap();
             let argv = ["-c".into(), script.into()];
-            QemuProcess::start(Path::new("/bin/sh"), &argv, &self.path("qemu.log"), lock).unwrap()
+            let (shell, log) = (Path::new("/bin/sh"), self.path("qemu.log"));
+            QemuProcess::start(shell, &argv, &log, lock, Life::Own).unwrap()
         }
 
         fn locked(&self) -> bool {
@@ -215,7 +229,8 @@ mod tests {
         let machine = Machine::new();
         let lock = Lock::try_acquire(&machine.path("vm.lock")).unwrap().unwrap();
         let log = machine.path("qemu.log");
-        let error = QemuProcess::start(Path::new("/no/qemu"), &[], &log, lock).unwrap_err();
+        let started = QemuProcess::start(Path::new("/no/qemu"), &[], &log, lock, Life::Own);
+        let error = started.unwrap_err();
         assert!(error.to_string().contains("\"/no/qemu\""), "{error}");
         machine.wait_unlocked();
     }

@@ -1,13 +1,14 @@
-//! The host's end of the guest's virtio port that says "sshd listens".
+//! The host's end of the guest's virtio port that says "sshd listens", and by
+//! which a frozen guest learns whose it is (`protocol::frozen`).
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::endpoint;
+use socket2::Socket;
 
-/// What the guest's `nsvm-ready.service` writes.
-const WORD: &[u8] = b"ready";
+use super::endpoint;
+use crate::protocol::frozen::{FAILED, FROZEN, Owner, READY};
 
 /// QEMU listens on its sockets within milliseconds of its start.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -18,7 +19,38 @@ const MAX_NOISE: usize = 4096;
 /// Blocks until the guest says that it is ready. Fails when QEMU closes the
 /// socket or the guest writes something else.
 pub fn wait(socket: &Path) -> io::Result<()> {
+    hear(&mut connect(socket)?, READY)
+}
+
+/// A guest that was told to freeze, and has not said yet that it has.
+pub struct Freezing(Socket);
+
+impl Freezing {
+    /// Connects before anything is said.
+    pub fn of(socket: &Path) -> io::Result<Self> {
+        connect(socket).map(Self)
+    }
+
+    /// Blocks until it is frozen, or for this long. The connection stays open
+    /// until the result is dropped.
+    pub fn wait(mut self, patience: Duration) -> io::Result<Self> {
+        self.0.set_read_timeout(Some(patience))?;
+        hear(&mut self.0, FROZEN)?;
+        Ok(self)
+    }
+}
+
+/// Tells a copy of a frozen guest whose it is, and blocks until it is, or for
+/// this long (between two of its words). `InvalidData` has the guest's own reason.
+pub fn give(socket: &Path, owner: &Owner, patience: Duration) -> io::Result<()> {
     let mut stream = connect(socket)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(owner.line().as_bytes())?;
+    hear(&mut stream, READY)
+}
+
+fn hear(stream: &mut impl Read, word: &str) -> io::Result<()> {
     let mut seen = Vec::new();
     let mut buffer = [0; 64];
     while seen.len() < MAX_NOISE {
@@ -27,14 +59,24 @@ pub fn wait(socket: &Path) -> io::Result<()> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         seen.extend_from_slice(&buffer[..n]);
-        if seen.windows(WORD.len()).any(|window| window == WORD) {
+        if seen.windows(word.len()).any(|window| window == word.as_bytes()) {
             return Ok(());
+        }
+        if let Some(reason) = failure(&seen) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
     }
     Err(io::ErrorKind::InvalidData.into())
 }
 
-fn connect(path: &Path) -> io::Result<socket2::Socket> {
+/// What a guest says that could not do what it was told. Guest data.
+fn failure(seen: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(seen);
+    let (reason, _) = text.split_once(FAILED)?.1.split_once('\n')?;
+    Some(reason.chars().filter(|c| !c.is_control()).collect())
+}
+
+fn connect(path: &Path) -> io::Result<Socket> {
     let end = Instant::now() + CONNECT_PATIENCE;
     loop {
         match endpoint::connect(path) {
@@ -65,6 +107,11 @@ mod tests {
     fn only_the_word_counts() {
         assert!(guest_writes(b"ready\n").is_ok());
         assert!(guest_writes(b"noise first\nready\n").is_ok());
+        let failed = guest_writes(b"failed: no\x1b key\n").unwrap_err();
+        assert_eq!(
+            (failed.kind(), failed.to_string()),
+            (io::ErrorKind::InvalidData, "no key".into())
+        );
         assert_eq!(guest_writes(b"rea").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(guest_writes(&[b'x'; 5000]).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

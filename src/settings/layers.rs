@@ -21,7 +21,7 @@ use super::{Settings, SettingsError};
 use crate::image::Catalog;
 
 /// Keys that a variable can give: the scalars and lists of words.
-const VARIABLES: [(&str, &str); 17] = [
+const VARIABLES: [(&str, &str); 18] = [
     ("machine", "cpus"),
     ("machine", "memory"),
     ("machine", "disk_size"),
@@ -32,6 +32,7 @@ const VARIABLES: [(&str, &str); 17] = [
     ("machine", "timezone"),
     ("machine", "volumes"),
     ("machine", "idle_suspend"),
+    ("machine", "templates"),
     ("image", "default"),
     ("image", "pull"),
     ("image", "signature"),
@@ -265,7 +266,9 @@ mod tests {
                 "NSVM_MACHINE_VOLUMES" => "[\"/a:/b\"]".to_owned(),
                 "NSVM_IMAGE_MIRRORS" => "[\"https://m.example/\"]".to_owned(),
                 "NSVM_MACHINE_IDLE_SUSPEND" => "1h".to_owned(),
-                "NSVM_MACHINE_ROOTFUL" | "NSVM_RUN_AUTO_START" => "true".to_owned(),
+                "NSVM_MACHINE_ROOTFUL" | "NSVM_MACHINE_TEMPLATES" | "NSVM_RUN_AUTO_START" => {
+                    "true".to_owned()
+                }
                 _ => "12".to_owned(),
             })
         };

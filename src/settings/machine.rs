@@ -11,6 +11,8 @@ const MEMORY: MiB = MiB(2048);
 const DISK_SIZE: GiB = GiB(100);
 const SWAP: MiB = MiB(0);
 const TIME_ZONE: &str = "local";
+/// Off until more kinds of guests and hosts have been seen with them.
+const TEMPLATES: bool = false;
 
 /// One layer. What it leaves out is decided by a lower one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,8 @@ pub struct MachineChoices {
     pub volumes: Option<Vec<String>>,
     /// As `--idle-suspend`.
     pub idle_suspend: Option<IdleTime>,
+    /// Whether new machines may begin as copies of a template.
+    pub templates: Option<bool>,
 }
 
 /// All layers together, what nobody chose filled in.
@@ -49,6 +53,7 @@ pub struct MachineDefaults {
     pub timezone: String,
     pub volumes: Vec<String>,
     pub idle_suspend: IdleTime,
+    pub templates: bool,
 }
 
 impl MachineChoices {
@@ -66,6 +71,7 @@ impl MachineChoices {
             timezone: self.timezone.or(lower.timezone),
             volumes: self.volumes.or(lower.volumes),
             idle_suspend: self.idle_suspend.or(lower.idle_suspend),
+            templates: self.templates.or(lower.templates),
         }
     }
 
@@ -82,6 +88,7 @@ impl MachineChoices {
             timezone: self.timezone.unwrap_or_else(|| TIME_ZONE.to_owned()),
             volumes: self.volumes.unwrap_or_default(),
             idle_suspend: self.idle_suspend.unwrap_or_default(),
+            templates: self.templates.unwrap_or(TEMPLATES),
         }
     }
 
@@ -99,6 +106,7 @@ impl MachineChoices {
             timezone: Some(settled.timezone),
             volumes: Some(settled.volumes),
             idle_suspend: Some(settled.idle_suspend),
+            templates: Some(settled.templates),
         }
     }
 }

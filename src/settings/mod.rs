@@ -9,6 +9,7 @@
 //! user = "core"
 //! volumes = ["$HOME:$HOME:ro"]
 //! idle_suspend = "10m"            # or "off"
+//! templates = true                # machines begin as copies of others of their kind
 //!
 //! [run]
 //! auto_start = true               # commands start a machine that is stopped

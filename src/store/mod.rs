@@ -407,6 +407,7 @@ mod tests {
             protected: false,
             idle_suspend: crate::machine::idle::IdleTime::OFF,
             changes: Changes::default(),
+            common_boot: None,
             unknown: serde_json::Map::new(),
         }
     }

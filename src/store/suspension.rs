@@ -184,6 +184,7 @@ mod tests {
                 cpus: 1,
                 memory: MiB(64),
                 argv_sha256: String::new(),
+                keeps_memory: false,
             },
             disk: store.disk_generation(name).unwrap(),
             next_disk: None,

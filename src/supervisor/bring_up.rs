@@ -12,18 +12,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::driver::{Happening, Spawned};
 use super::feed::Feed;
-use super::launch::{self, default_timeout};
+use super::launch::{self, Beginning, default_timeout};
 use super::lifecycle::Failure;
 use super::readiness::{AGENT, Checks, QEMU, SSHD};
 use super::resume::Resumed;
+use super::template::{self, Begun, Made};
 use super::vm::QMP_PATIENCE;
 use crate::app::Context;
 use crate::fs::is_locked;
 use crate::link::{AgentBinary, Link, Target, answers_as_ssh};
 use crate::machine::config::MachineConfig;
-use crate::qemu::command::Entry;
+use crate::qemu::command::{Entry, Ram};
 use crate::qemu::facts::Facts;
-use crate::qemu::process::own_words;
+use crate::qemu::process::{Life, own_words};
 use crate::qemu::qmp::{Qmp, QmpError, QmpEvent};
 use crate::qemu::ready;
 
@@ -55,6 +56,8 @@ pub struct BringUp {
     pub feed: Arc<Feed>,
     pub timeout: Option<Duration>,
     pub happenings: mpsc::UnboundedSender<Happening>,
+    /// Of QEMU.
+    pub life: Life,
 }
 
 impl BringUp {
@@ -65,14 +68,28 @@ impl BringUp {
         // Everything that can fail without a VM fails before there is one.
         let target = target(&self.context, &self.config)?;
         let facts = self.survey().await?;
-        match self.resume(&facts, target.clone()).await? {
-            Resumed::Up(link) => Ok(link),
-            Resumed::Not => self.boot(&facts, target).await,
+        if let Resumed::Up(link) = self.resume(&facts, target.clone()).await? {
+            return Ok(link);
         }
+        let made = match self.begin_on_template(&facts, target.as_ref()).await? {
+            Begun::Up(link) => return Ok(Some(*link)),
+            Begun::Not(made) => made,
+        };
+        let link = self.boot(&facts, target, Ram::Own).await?;
+        if made == Made::Wanted {
+            template::have_made(&self.context, &self.config.name);
+        }
+        Ok(link)
     }
 
-    async fn boot(&self, facts: &Facts, target: Option<Dialling>) -> Result<Option<Link>, Failure> {
-        let launched = self.launch(facts, Entry::Boot)?;
+    pub(super) async fn boot(
+        &self,
+        facts: &Facts,
+        target: Option<Dialling>,
+        ram: Ram,
+    ) -> Result<Option<Link>, Failure> {
+        let begin = Beginning { entry: Entry::Boot, ram, life: self.life };
+        let launched = self.launch(facts, begin)?;
         let translated = launched.translated;
         let timeout = self.timeout.unwrap_or(default_timeout(translated));
         let port = launched.ssh_port;
@@ -112,7 +129,7 @@ impl BringUp {
         Ok(())
     }
 
-    async fn survey(&self) -> Result<Facts, Failure> {
+    pub(super) async fn survey(&self) -> Result<Facts, Failure> {
         let (context, config, feed) =
             (self.context.clone(), self.config.clone(), self.feed.clone());
         let surveying =
@@ -122,8 +139,8 @@ impl BringUp {
 
     /// No await lies between QEMU's start and what the driver is told: a start
     /// that is cancelled cannot lose the process.
-    pub(super) fn launch(&self, facts: &Facts, entry: Entry) -> Result<Spawned, Failure> {
-        launch::launch(&self.context, &self.config, facts, entry, &*self.feed)
+    pub(super) fn launch(&self, facts: &Facts, begin: Beginning) -> Result<Spawned, Failure> {
+        launch::launch(&self.context, &self.config, facts, begin, &*self.feed)
     }
 
     /// Connects to QEMU's monitor and proves that it is this machine's.

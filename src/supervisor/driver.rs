@@ -34,6 +34,7 @@ use crate::machine::config::MachineConfig;
 use crate::machine::event::{Progress, RunState};
 use crate::machine::name::MachineName;
 use crate::machine::suspended::Reason;
+use crate::qemu::process::Life;
 use crate::qemu::qmp::{Qmp, QmpEvent};
 use crate::store::{AgentRecord, Phase, RunRecord};
 
@@ -197,6 +198,7 @@ impl Driver {
             feed: self.desk.start.clone(),
             timeout,
             happenings: self.happenings.clone(),
+            life: Life::Own,
         };
         let happenings = self.happenings.clone();
         let adopting = self.adopting;

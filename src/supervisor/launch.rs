@@ -18,13 +18,15 @@ use crate::machine::suspended::Hardware;
 use crate::machine::volume::Volume;
 use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{Entry, Kernel, Launch, SharedDir, TcgThreads, argv, board, digest};
+use crate::qemu::command::{
+    Entry, Kernel, Launch, Ram, SharedDir, TcgThreads, argv, board, digest,
+};
 use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::firmware::{Firmware, ensure_variables};
 use crate::qemu::locate::Wanted;
 use crate::qemu::port::free_port;
-use crate::qemu::process::QemuProcess;
+use crate::qemu::process::{Life, QemuProcess};
 
 /// A command that asks whether the VM lives holds its lock for a moment.
 const ASKERS_PATIENCE: Duration = Duration::from_secs(2);
@@ -65,8 +67,10 @@ pub fn hardware(
     context: &Context,
     config: &MachineConfig,
     facts: &Facts,
+    ram: Ram,
 ) -> Result<Hardware, Failure> {
     let passed = Passed {
+        ram,
         base: base(context, config)?,
         kernel: kernel(context, config),
         ssh_port: 0,
@@ -89,7 +93,60 @@ fn hardware_of(launch: &Launch, facts: &Facts) -> Hardware {
         cpus: launch.cpus,
         memory: launch.memory,
         argv_sha256: digest(launch),
+        keeps_memory: !launch.ram.has_balloon(),
     }
+}
+
+/// The hardware of any machine like this one, without names, paths and ports,
+/// that begins on the memory of a template.
+pub fn common_hardware(
+    context: &Context,
+    config: &MachineConfig,
+    facts: &Facts,
+) -> Result<Hardware, Failure> {
+    let passed = Passed {
+        ram: Ram::Kept,
+        base: PathBuf::new(),
+        // The same file for all machines of an image.
+        kernel: kernel(context, config),
+        layers: Vec::new(),
+        ssh_port: 0,
+        ports: Vec::new(),
+        environment: PathBuf::new(),
+        settings: settings_file(context, config)?,
+    };
+    let described = describe(context, config, facts, passed);
+    let common = Launch {
+        name: MachineName::default(),
+        uuid: String::new(),
+        firmware: facts.firmware.clone(),
+        overlay: PathBuf::new(),
+        ignition: described.ignition.as_ref().map(|_| PathBuf::new()),
+        seed: described.seed.as_ref().map(|_| PathBuf::new()),
+        serial_log: PathBuf::new(),
+        ..described
+    };
+    Ok(hardware_of(&common, facts))
+}
+
+/// Where a guest begins, on what memory, and how long its QEMU lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    pub entry: Entry,
+    pub ram: Ram,
+    pub life: Life,
+}
+
+impl Beginning {
+    /// Where it was, on this hardware.
+    pub const fn resumed(hardware: &Hardware) -> Self {
+        Self { entry: Entry::Memory, ram: loaded(hardware), life: Life::Own }
+    }
+}
+
+/// The memory of a guest that goes on where it was on this hardware.
+pub const fn loaded(hardware: &Hardware) -> Ram {
+    if hardware.keeps_memory { Ram::Kept } else { Ram::Own }
 }
 
 /// Starts QEMU for the machine, at its boot or to load its memory. Does not block, so that whoever calls it can
@@ -98,11 +155,13 @@ pub fn launch(
     context: &Context,
     config: &MachineConfig,
     facts: &Facts,
-    entry: Entry,
+    Beginning { entry, ram, life }: Beginning,
     progress: &dyn Progress,
 ) -> Result<Launched, Failure> {
     let ssh_port = port(context, config, progress)?;
+    let fresh = entry == Entry::Boot || matches!(ram, Ram::Copied { .. });
     let passed = Passed {
+        ram,
         base: base(context, config)?,
         kernel: kernel(context, config),
         ssh_port,
@@ -124,11 +183,12 @@ pub fn launch(
     }
     let lock = Lock::acquire(&paths.vm_lock(), ASKERS_PATIENCE)
         .map_err(|e| failure(&format!("locking \"{}\": {e}", paths.vm_lock().display()), None))?;
-    if entry == Entry::Boot {
+    if fresh {
         forget_earlier_runs(context, &config.name)?;
     }
-    let process = QemuProcess::start(facts.qemu.path(), &argv(&launch), &paths.qemu_log(), lock)
-        .map_err(|e| failure(&e, e.hint()))?;
+    let process =
+        QemuProcess::start(facts.qemu.path(), &argv(&launch), &paths.qemu_log(), lock, life)
+            .map_err(|e| failure(&e, e.hint()))?;
     Ok(Launched {
         process,
         ssh_port,
@@ -279,6 +339,7 @@ fn settings_file(context: &Context, config: &MachineConfig) -> Result<Option<Pat
 
 /// What of a start is found out or written anew each time.
 struct Passed {
+    ram: Ram,
     base: PathBuf,
     kernel: Option<Kernel>,
     ssh_port: u16,
@@ -292,11 +353,13 @@ struct Passed {
 /// also when that is nothing: a guest that is resumed finds the devices it had.
 fn environment(context: &Context, config: &MachineConfig) -> Result<PathBuf, Failure> {
     let path = context.store.paths(&config.name).environment();
-    let lines: Vec<String> =
-        context.proxies.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-    write_atomic(&path, lines.concat().as_bytes(), Access::Owner)
+    write_atomic(&path, environment_lines(context).as_bytes(), Access::Owner)
         .map_err(|e| failure(&format!("writing \"{}\": {e}", path.display()), None))?;
     Ok(path)
+}
+
+pub fn environment_lines(context: &Context) -> String {
+    context.proxies.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Passed) -> Launch {
@@ -313,6 +376,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         uuid: config.uuid.clone(),
         cpus: config.resources.cpus,
         memory: config.resources.memory,
+        ram: passed.ram,
         overlay: paths.overlay(),
         layers: passed.layers,
         base: passed.base,

@@ -28,6 +28,7 @@ mod news;
 mod readiness;
 mod resume;
 mod suspend;
+pub mod template;
 mod trim;
 mod uses;
 mod vm;
@@ -84,6 +85,7 @@ fn prepare(context: &Context, name: &MachineName) -> anyhow::Result<(Lock, Serve
         create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;
     }
     left_over::settle(context, name)?;
+    template::undo_half_begun(context, name)?;
     let server = Server::bind(&paths.control_socket())
         .with_context(|| format!("listening on \"{}\"", paths.control_socket().display()))?;
     Ok((alive, server))

@@ -33,6 +33,11 @@ pub const MEMORY: Check = Check {
     hint: "`nsvm machine stop --force` gives the suspended state up, and the next start boots",
 };
 
+pub const TEMPLATE: Check = Check {
+    name: "the guest begins as a copy of the template",
+    hint: "`nsvm image template rm --all` removes all templates, and machines boot",
+};
+
 pub const AGENT: Check = Check {
     name: "the guest agent answers",
     hint: "Look at `nsvm machine logs --supervisor` and `nsvm machine logs --serial`",

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::bring_up::{BringUp, Dialling, dial, failed};
 use super::driver::Happening;
-use super::launch::{self, Launched, default_timeout};
+use super::launch::{self, Beginning, Launched, default_timeout};
 use super::lifecycle::{Failure, QUIT_PATIENCE};
 use super::readiness::{AGENT, Checks, MEMORY, QEMU};
 use super::suspend::{remove, stored};
@@ -22,7 +22,6 @@ use crate::host;
 use crate::link::Link;
 use crate::machine::event::Progress;
 use crate::machine::suspended::Suspended;
-use crate::qemu::command::Entry;
 use crate::qemu::facts::Facts;
 use crate::qemu::migration::{self, MigrationError};
 use crate::qemu::process::own_words;
@@ -60,7 +59,7 @@ impl BringUp {
         if let Err(why) = self.check(&state, facts)? {
             return self.give_up(&why);
         }
-        let launched = self.launch(facts, Entry::Memory)?;
+        let launched = self.launch(facts, Beginning::resumed(&state.hardware))?;
         let Launched { ssh_port, translated, .. } = launched;
         let pid = launched.process.pid();
         self.tell(Happening::Spawned(Box::new(launched)));
@@ -86,7 +85,7 @@ impl BringUp {
             })
             .await;
         if let Some(why) = unusable {
-            self.end(monitor, pid).await?;
+            self.end(Some(monitor), pid).await?;
             return self.give_up(&why);
         }
         gone_on?;
@@ -102,7 +101,8 @@ impl BringUp {
 
     /// Whether the state fits this host and this disk; the reason why not.
     fn check(&self, state: &Suspended, facts: &Facts) -> Result<Result<(), String>, Failure> {
-        let hardware = launch::hardware(&self.context, &self.config, facts)?;
+        let ram = launch::loaded(&state.hardware);
+        let hardware = launch::hardware(&self.context, &self.config, facts, ram)?;
         let disk = self.context.store.disk_generation(&self.config.name).map_err(|e| stored(&e))?;
         Ok(state.fits(&hardware, &disk))
     }
@@ -114,7 +114,7 @@ impl BringUp {
         Ok(Resumed::Not)
     }
 
-    fn warn(&self, text: String) {
+    pub(super) fn warn(&self, text: String) {
         (&*self.feed as &dyn Progress).warn(text);
     }
 
@@ -163,12 +163,12 @@ impl BringUp {
     }
 
     /// Ends a QEMU whose guest never ran, so that another one can take its place.
-    async fn end(&self, monitor: Arc<Qmp>, pid: u32) -> Result<(), Failure> {
+    pub(super) async fn end(&self, monitor: Option<Arc<Qmp>>, pid: u32) -> Result<(), Failure> {
         let lock = self.context.store.paths(&self.config.name).vm_lock();
         let uuid = self.config.uuid.clone();
         let ending = spawn_blocking(move || {
             // It may have ended by itself.
-            let _ = monitor.quit(QMP_PATIENCE);
+            let _ = monitor.map(|monitor| monitor.quit(QMP_PATIENCE));
             let end = Instant::now() + QUIT_PATIENCE;
             while is_locked(&lock).unwrap_or(true) {
                 if Instant::now() >= end {

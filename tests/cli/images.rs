@@ -288,3 +288,30 @@ fn init_and_prune_at_once_leave_no_machine_without_its_base() {
         assert!(Path::new(base).is_file(), "{name} has lost {base}");
     }
 }
+
+#[test]
+fn templates_are_listed_and_removed() {
+    let world = World::new();
+    let list = ["image", "template", "list"];
+    let header = "DIGEST  IMAGE  USER  CPUS  MEMORY  DISK SIZE  CREATED  SIZE  UNUSABLE\n";
+    world.run(&list).exits(0).prints(header);
+    let dir = world.cache().join("templates");
+    fs::create_dir_all(dir.join("00bb")).unwrap();
+    fs::write(dir.join("00bb/template.json"), "{").unwrap();
+    fs::write(dir.join("00aa.refused"), "no sshd").unwrap();
+    fs::write(dir.join("note.txt"), "").unwrap();
+    let json = world.run(&[&list[..], &["--format", "json"]].concat()).exits(0).stdout();
+    let all: Vec<Value> = serde_json::from_str(&json).unwrap();
+    let digests: Vec<_> = all.iter().map(|one| one["Digest"].as_str().unwrap()).collect();
+    assert_eq!(digests, ["00aa", "00bb"]);
+    assert_eq!(all[0]["Unusable"], "no sshd");
+    assert!(all[1]["Unusable"].as_str().unwrap().contains("EOF"), "{json}");
+
+    let rm = |text: &str| world.run(&["image", "template", "rm", text]);
+    rm("1").exits(125).complains(&["there is no template \"1\"", "image template list"]);
+    rm("00").exits(125).complains(&["several templates begin with \"00\"", "more of its digits"]);
+    rm("00a").exits(0).prints("Deleted: 00aa\n");
+    world.run(&["image", "template", "rm", "--all"]).exits(0).prints("Deleted: 00bb\n");
+    world.run(&["image", "template", "ls", "-q"]).exits(0).prints("");
+    assert!(dir.join("note.txt").exists());
+}

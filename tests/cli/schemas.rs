@@ -37,6 +37,11 @@ fn everything_printed_as_json_is_what_its_schema_says() {
     crate::snapshots::as_if_it_had_been_up(&home);
     home.run(["machine", "snapshot", "create", "m1", "a"]).exits(0);
 
+    // One that could not be made.
+    let templates = home.path().join("cache/images/templates");
+    fs::create_dir(&templates).unwrap();
+    fs::write(templates.join("00.refused"), "no sshd").unwrap();
+
     for Printer { verb, options, schema, of_guest } in PRINTERS {
         // Events have no end: they are followed in two_terminals.
         if of_guest || verb == "machine events" {

@@ -51,7 +51,7 @@ const fn there(
 }
 
 /// All of them; a test looks for others in the help.
-pub const PRINTERS: [Printer; 14] = [
+pub const PRINTERS: [Printer; 15] = [
     here("machine list", FORMAT, "list.schema.json"),
     here("machine inspect", &[], "inspect.schema.json"),
     here("machine info", FORMAT, "info.schema.json"),
@@ -60,6 +60,7 @@ pub const PRINTERS: [Printer; 14] = [
     here("machine events", FORMAT, "event.schema.json"),
     here("image list", FORMAT, "image-list.schema.json"),
     here("image search", FORMAT, "image-search.schema.json"),
+    here("image template list", FORMAT, "template-list.schema.json"),
     here("image inspect", &[], "image-inspect.schema.json"),
     there("namespaces", FORMAT, "namespaces.schema.json"),
     there("ns list", FORMAT, "ns.schema.json"),

@@ -42,18 +42,30 @@ pub const INSPECT_KEYS: [&str; 20] = [
 pub struct Home {
     dir: tempfile::TempDir,
     shares_images: bool,
+    /// Else every machine boots, and nothing is made in the background.
+    templates: bool,
 }
 
 impl Home {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("nsvm test ").tempdir().unwrap();
-        Self { dir, shares_images: false }
+        Self { dir, shares_images: false, templates: false }
     }
 
     /// One that takes its images from the shared cache, if there is one: those
     /// that are built or downloaded take minutes.
     pub fn sharing_images() -> Self {
         Self { shares_images: true, ..Self::new() }
+    }
+
+    /// One whose machines may begin as copies of a template.
+    pub fn with_templates() -> Self {
+        Self { templates: true, ..Self::new() }
+    }
+
+    /// What the environment says of templates.
+    fn templates(&self) -> (&'static str, &'static str) {
+        ("NSVM_MACHINE_TEMPLATES", if self.templates { "true" } else { "false" })
     }
 
     pub fn path(&self) -> &Path {
@@ -79,6 +91,8 @@ impl Home {
         {
             command.env_remove(unwanted);
         }
+        let (name, value) = self.templates();
+        command.env(name, value);
         if !self.shares_images {
             command.env_remove("NSVM_IMAGE_CACHE");
         }
@@ -102,6 +116,8 @@ impl Home {
     ) -> std::process::Command {
         let mut command = std::process::Command::new(program);
         command.env("NSVM_HOME", self.path()).env("NSVM_SYSTEM_CONFIG", self.path().join("etc"));
+        let (name, value) = self.templates();
+        command.env(name, value);
         if !self.shares_images {
             command.env_remove("NSVM_IMAGE_CACHE");
         }

@@ -18,13 +18,13 @@ use nsvm::machine::event::Silent;
 use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
-use nsvm::qemu::command::{Entry, Launch, TcgThreads, argv};
+use nsvm::qemu::command::{Entry, Launch, Ram, TcgThreads, argv};
 use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
 use nsvm::qemu::firmware::Firmware;
 use nsvm::qemu::locate::Wanted;
 use nsvm::qemu::port::free_port;
 use nsvm::qemu::probe::ProbeVm;
-use nsvm::qemu::process::{ProcessError, QemuProcess, own_words};
+use nsvm::qemu::process::{Life, ProcessError, QemuProcess, own_words};
 use nsvm::qemu::qmp::Qmp;
 
 /// Far above what anything here takes, on a machine that is busy.
@@ -215,6 +215,7 @@ impl Vm {
             uuid: UUID.into(),
             cpus: 2,
             memory: MiB(128),
+            ram: Ram::Own,
             overlay: path("disk.qcow2"),
             layers: Vec::new(),
             base: path("base.qcow2"),
@@ -245,7 +246,7 @@ impl Vm {
         let lock = Lock::acquire(&self.path("vm.lock"), SOON).unwrap();
         let argv: Vec<OsString> =
             argv(&self.launch).into_iter().chain(extra.iter().map(OsString::from)).collect();
-        QemuProcess::start(&self.qemu, &argv, &self.path("qemu.log"), lock).unwrap()
+        QemuProcess::start(&self.qemu, &argv, &self.path("qemu.log"), lock, Life::Own).unwrap()
     }
 
     fn locked(&self) -> bool {

@@ -32,6 +32,7 @@ mod sharing;
 mod snapshots;
 mod stream;
 mod suspended;
+mod templates;
 mod terminal;
 mod thrift;
 mod upgrade;
@@ -119,6 +120,12 @@ fn the_link_of_a_machine() {
     machine.tell("any signal to anything", matrix::story);
     machine.tell("a guest that reboots", link::rebooted);
     machine.tell("the pid of another process", link::pid_of_another);
+}
+
+#[test]
+fn machines_that_begin_as_copies() {
+    let _alone = alone();
+    templates::story();
 }
 
 #[test]

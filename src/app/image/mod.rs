@@ -6,6 +6,7 @@ pub mod list;
 pub mod prune;
 pub mod remove;
 pub mod search;
+pub mod templates;
 mod uses;
 pub mod verify;
 

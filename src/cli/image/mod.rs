@@ -8,6 +8,7 @@ mod prune;
 mod pull;
 mod rm;
 mod search;
+mod template;
 mod verify;
 
 use clap::Subcommand;
@@ -23,6 +24,13 @@ pub enum Verb {
     Verify(verify::VerifyArgs),
     Import(import::ImportArgs),
     Search(search::SearchArgs),
+    /// Templates, of which new machines begin as copies
+    ///
+    /// With `templates = true` in the config file, nsvm makes one in the
+    /// background after the first boot of a machine. Machines that differ only
+    /// in whose they are start from it at once.
+    #[command(subcommand)]
+    Template(template::Verb),
 }
 
 pub fn run(verb: Verb) -> anyhow::Result<u8> {
@@ -35,5 +43,6 @@ pub fn run(verb: Verb) -> anyhow::Result<u8> {
         Verb::Verify(args) => verify::run(&args),
         Verb::Import(args) => import::run(args),
         Verb::Search(args) => search::run(&args),
+        Verb::Template(verb) => template::run(&verb),
     }
 }

@@ -12,7 +12,8 @@ use crate::machine::units::human_bytes;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm image prune --force")]
 pub struct PruneArgs {
-    /// Also imported images, unfinished downloads and packages of builds
+    /// Also imported images, unfinished downloads, packages of builds and
+    /// templates
     #[arg(short, long)]
     all: bool,
     /// Do not ask

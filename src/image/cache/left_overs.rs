@@ -52,7 +52,7 @@ impl Cache {
     }
 
     /// What can go; with `all` also what would have saved time: downloads to
-    /// be continued, and packages of builds.
+    /// be continued, packages of builds, templates.
     pub fn left_overs(&self, all: bool) -> Vec<LeftOver> {
         let mut found = Vec::new();
         for dir in [&self.dir, &self.dir.join("index")] {
@@ -67,10 +67,10 @@ impl Cache {
                 }
             }
         }
-        let packages = self.packages();
-        if all && packages.is_dir() {
-            let bytes = allocated(&packages);
-            found.push(LeftOver { path: packages, bytes, key: String::new() });
+        let whole = [self.packages(), self.templates_dir()];
+        for path in whole.into_iter().filter(|path| all && path.is_dir()) {
+            let bytes = allocated(&path);
+            found.push(LeftOver { path, bytes, key: String::new() });
         }
         found.retain(|left| !self.is_worked_on(left));
         found
@@ -112,7 +112,7 @@ fn is_older(path: &Path, age: Duration) -> bool {
 }
 
 /// Bytes on the disk of a file, or of all files below a directory.
-fn allocated(path: &Path) -> u64 {
+pub(super) fn allocated(path: &Path) -> u64 {
     let Ok(found) = path.symlink_metadata() else { return 0 };
     if !found.is_dir() {
         return host::allocated_bytes(&found);

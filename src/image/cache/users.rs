@@ -117,6 +117,7 @@ impl Held<'_> {
     pub fn remove(self, base: &Base) -> Result<(), ImageError> {
         let failed = |e| ImageError::cache(&self.cache.dir, e);
         self.cache.forget(&self.sha256, None).map_err(failed)?;
+        self.cache.remove_templates_of(&self.sha256).map_err(failed)?;
         host::remove_file(&base.path).map_err(failed)?;
         for dir in [self.cache.boot_dir(&self.sha256), self.cache.users_dir(&self.sha256)] {
             match fs::remove_dir_all(dir) {

@@ -18,6 +18,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         uuid: "2f9c4f0a-1c5e-4d0e-9a53-3b2f6b1d8c11".into(),
         cpus: 2,
         memory: MiB(1024),
+        ram: Ram::Own,
         overlay: "/d/disk.qcow2".into(),
         layers: Vec::new(),
         base: "/c/base.qcow2".into(),
@@ -347,4 +348,26 @@ fn a_guest_that_goes_on_has_the_same_hardware() {
     assert_eq!(digest(&resumed), digest(&booted));
     let other = Launch { seed: Some("/d/seed.img".into()), ..booted.clone() };
     assert_ne!(digest(&other), digest(&booted));
+}
+
+#[test]
+fn a_memory_in_a_file_is_never_given_back_to_it() {
+    let own = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    let kept = Launch { ram: Ram::Kept, ..own.clone() };
+    let file = PathBuf::from("/t/a,b");
+    for (ram, access) in [
+        (Ram::Written(file.clone()), "share=on"),
+        (Ram::Copied { file: file.clone(), read_only: false }, "share=off"),
+        (Ram::Copied { file, read_only: true }, "share=off,readonly=on,rom=off"),
+    ] {
+        let in_file = Launch { ram, ..own.clone() };
+        let lines = lines(&in_file);
+        assert!(!lines.iter().any(|line| line.contains("balloon")), "{lines:?}");
+        assert!(lines.contains(&format!("{Q35},memory-backend=pc.ram")));
+        let backend = format!("memory-backend-file,id=pc.ram,size=1024M,{access},mem-path=/t/a,,b");
+        assert_eq!(value(&in_file, "-object"), Some(backend));
+        // A guest that is suspended later goes on without the file.
+        assert_eq!(digest(&in_file), digest(&kept));
+    }
+    assert_ne!(digest(&own), digest(&kept));
 }

@@ -1,0 +1,87 @@
+//! A guest that is the beginning of many machines: it is made nobody's and
+//! saved, and each copy of it that goes on becomes one of them.
+//!
+//! ```text
+//! freeze --starts--> frozen: forget -> "frozen" -> (saved; a copy goes on)
+//!                    -> owner -> reseed, clock -> become -> sshd anew -> "ready"
+//! ```
+//!
+//! All of that goes over the virtio port, before anybody can log in: at that
+//! moment the guest lets nobody in, and its random numbers are those of every
+//! other copy.
+
+mod identity;
+mod port;
+mod sshd;
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use identity::Identity;
+use port::Port;
+use sshd::Sshd;
+
+use super::wake::reseed;
+use super::{clock, sys};
+use crate::protocol::frozen::{FAILED, FROZEN, Owner, READY};
+
+/// The links of before end within this time, or are ended.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// Nobody waits for what is left to do then.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Sees whether this guest can be frozen, and starts the process that does it
+/// as soon as the link it came by is gone. `user_key`: who it belongs to now.
+pub fn freeze(user_key: &str) -> io::Result<()> {
+    Port::find()?;
+    Sshd::find()?;
+    Identity::find("/".as_ref(), user_key)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["frozen", user_key]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map(drop)
+}
+
+/// That process.
+pub fn frozen(user_key: &str) -> io::Result<()> {
+    // The link's end hangs up on what came by it.
+    rustix::process::setsid()?;
+    sys::default_signals();
+    let (port, sshd) = (Port::find()?, Sshd::find()?);
+    let identity = Identity::find("/".as_ref(), user_key)?;
+    sshd.end_sessions(LEAVING)?;
+    identity.forget()?;
+    rustix::fs::sync();
+    let mut port = port.open()?;
+    say(&mut port, FROZEN)?;
+    let line = port::line(&mut port)?;
+    match become_owners(&line, &identity, sshd) {
+        Ok(()) => say(&mut port, READY)?,
+        Err(e) => return say(&mut port, &format!("{FAILED}{e}")),
+    }
+    drop(port);
+    std::thread::sleep(QUIET);
+    // It writes below the machine-id that it has seen first.
+    let journal = ["try-restart", "systemd-journald.service"];
+    Command::new("systemctl").args(journal).stderr(Stdio::null()).status().map(drop)
+}
+
+/// In one write: the host hangs up after the word, and the kernel would have a
+/// second one wait until somebody listens again.
+fn say(port: &mut impl Write, word: &str) -> io::Result<()> {
+    port.write_all(format!("{word}\n").as_bytes())
+}
+
+fn become_owners(line: &str, identity: &Identity, sshd: Sshd) -> io::Result<()> {
+    let owner = Owner::parse(line).map_err(io::Error::other)?;
+    // First of all: what comes after may need random numbers, and the time.
+    reseed(&owner.seed).map_err(|failure| io::Error::other(failure.message))?;
+    clock::step(owner.now.saturating_sub(clock::step(0)?))?;
+    std::fs::write("/proc/sys/kernel/hostname", &owner.host_name)?;
+    identity.become_owners(&owner)?;
+    // A host that breaks down now must not find a guest that nobody can enter.
+    rustix::fs::sync();
+    sshd.begin_anew()
+}
