@@ -4,6 +4,7 @@ mod bare;
 mod calls;
 mod children;
 mod command;
+mod copies;
 mod flow;
 mod footprint;
 mod host;
@@ -46,6 +47,11 @@ fn measure() -> anyhow::Result<()> {
         let rows = images::rows(&settings, &dir.path().join("pull"))?;
         println!("{}\n\n{}", host::line(&settings, None, &load)?, report::table(&rows));
         println!("{}", images::NOTES);
+        return Ok(());
+    }
+    if settings.only == Some(Only::Templates) {
+        let rows = copies::rows(&settings, &dir.path().join("copies"))?;
+        println!("{}\n\n{}", host::line(&settings, None, &load)?, report::table(&rows));
         return Ok(());
     }
     let machine = Machine::init(&settings, dir.path().join("home"))?;

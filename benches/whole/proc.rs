@@ -62,6 +62,13 @@ pub fn rss(pid: i32) -> anyhow::Result<u64> {
     rss_of(&status).ok_or_else(|| anyhow!("process {pid} has no VmRSS"))
 }
 
+/// Memory in bytes, what it shares with others by its part.
+pub fn pss(pid: i32) -> anyhow::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("reading the memory of process {pid}"))?;
+    kib_of(&rollup, "Pss:").ok_or_else(|| anyhow!("process {pid} has no Pss"))
+}
+
 /// Resident memory in bytes, from the text of /proc/PID/status.
 pub fn rss_of(status: &str) -> Option<u64> {
     kib_of(status, "VmRSS:")

@@ -29,6 +29,7 @@ pub enum Only {
     Images,
     Machine,
     Suspend,
+    Templates,
 }
 
 impl Settings {
@@ -71,7 +72,12 @@ fn only() -> anyhow::Result<Option<Only>> {
         "images" => Ok(Some(Only::Images)),
         "machine" => Ok(Some(Only::Machine)),
         "suspend" => Ok(Some(Only::Suspend)),
-        other => bail!("BENCH_ONLY={other} is none of \"images\", \"machine\" and \"suspend\""),
+        "templates" => Ok(Some(Only::Templates)),
+        other => {
+            bail!(
+                "BENCH_ONLY={other} is none of \"images\", \"machine\", \"suspend\", \"templates\""
+            )
+        }
     }
 }
 
