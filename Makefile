@@ -38,15 +38,9 @@ build: setup agent
 setup:
 	sh scripts/setup.sh
 
-# Relative relocations in a few bytes; programs of an older C library cannot read
-# those of themselves.
-RELR = $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{ split($$2, v, "."); \
-    if (v[1] > 2 || v[2] >= 36) print "-C link-arg=-Wl,-z,pack-relative-relocs" }')
-
-# Static, because it runs in guests of any distribution.
 agent: setup
 ifeq ($(shell uname -s),Linux)
-	RUSTFLAGS="-C target-feature=+crt-static $(RELR) -C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,scripts/agent.ld" \
+	RUSTFLAGS="$$(sh scripts/agent-flags.sh $(AGENT_TARGET))" \
 	sh -c '$(CARGO) build --locked --no-default-features --bin nsvm-agent --profile agent --target $(AGENT_TARGET)'
 else
 	@test -x "$(AGENT)" || { echo "The guest agent is a Linux program: take $(AGENT) from a release" >&2; exit 1; }

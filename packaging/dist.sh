@@ -32,12 +32,13 @@ flags() {
     case $1 in *-linux-gnu) echo "-C target-feature=+crt-static" ;; *) echo "" ;; esac
 }
 
+# TARGET FLAGS and words for cargo.
 cargo_build() {
-    target=$1
-    shift
+    target=$1 flags=$2
+    shift 2
     foreign_rust "$target"
     # shellcheck disable=SC2086 # nothing or one word
-    RUSTFLAGS=$(flags "$target") "$CARGO" build --locked --target "$target" $BUILD_STD "$@"
+    RUSTFLAGS=$flags "$CARGO" build --locked --target "$target" $BUILD_STD "$@"
 }
 
 agents() {
@@ -46,7 +47,8 @@ agents() {
     mkdir -p "$built/agents"
     for arch in x86_64 aarch64; do
         target=$arch-unknown-linux-gnu
-        cargo_build "$target" --no-default-features --bin nsvm-agent --profile agent >&2
+        cargo_build "$target" "$(sh scripts/agent-flags.sh "$target")" \
+            --no-default-features --bin nsvm-agent --profile agent >&2
         cp "$built/$target/agent/nsvm-agent" "$built/agents/nsvm-agent-$arch"
     done
     echo "$built/agents"
@@ -57,7 +59,8 @@ agents() {
 documents() {
     native=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
     nsvm=$built/$native/release/nsvm
-    [ -x "$nsvm" ] || cargo_build "$native" --release --features vendored --bin nsvm >&2
+    [ -x "$nsvm" ] ||
+        cargo_build "$native" "$(flags "$native")" --release --features vendored --bin nsvm >&2
     share=$built/documents
     rm -rf "$share"
     install -d "$share/man/man1" "$share/bash-completion/completions" \
@@ -98,7 +101,7 @@ documents=$(documents)
 
 for target in $targets; do
     echo "dist: $target" >&2
-    cargo_build "$target" --release --features vendored --bin nsvm
+    cargo_build "$target" "$(flags "$target")" --release --features vendored --bin nsvm
     name=nsvm-$version-$target
     tree=$built/dist/$name
     rm -rf "$tree"
