@@ -5,7 +5,7 @@
 //! ```text
 //! EFI system partition (GPT, FAT)      <cache>/boot/SHA256/
 //!   nsvm/arguments   one line     ->     arguments
-//!   nsvm/kernel                          kernel
+//!   nsvm/kernel                          kernel (of a bzImage what it packs)
 //!   nsvm/initrd                          initrd
 //! ```
 //!
@@ -26,6 +26,7 @@ use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder};
 
 use super::cache::{Cache, is_closed};
 use super::error::ImageError;
+use super::vmlinux;
 use crate::machine::config::{DiskFormat, ImagePin};
 
 /// C12A7328-F81F-11D2-BA4B-00A0C93EC93B (UEFI specification, table 5.7), as it is
@@ -183,7 +184,9 @@ fn from_fat(mut esp: Vec<u8>) -> Option<Parts> {
     let arguments = String::from_utf8(file("arguments")?).ok()?;
     let is_one_line = arguments.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
     (is_one_line && arguments.len() <= ARGUMENTS_MAX).then_some(())?;
-    Some(Parts { kernel: file("kernel")?, initrd: file("initrd")?, arguments })
+    let kernel = file("kernel")?;
+    let kernel = vmlinux::of(&kernel).unwrap_or(kernel);
+    Some(Parts { kernel, initrd: file("initrd")?, arguments })
 }
 
 #[cfg(test)]

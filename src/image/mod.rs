@@ -60,6 +60,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod tracked;
+mod vmlinux;
 mod watch;
 mod xz;
 mod xz_block;
