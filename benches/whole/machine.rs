@@ -52,12 +52,13 @@ pub struct Facts {
 
 impl Machine {
     pub fn init(settings: &Settings, home: PathBuf) -> anyhow::Result<Self> {
-        say("Making a machine of debian-local (its image is built when the cache has none)");
+        let image = &*settings.image;
+        say(&format!("Making a machine of {image} (an image is built when the cache has none)"));
         let (nsvm, agent) = (settings.nsvm.clone(), settings.agent.clone());
         // First of all, so that a failed init is undone, too.
         let machine = Self { nsvm, agent, home };
         let cpus = std::thread::available_parallelism()?.get().min(CPUS).to_string();
-        let mut init = machine.nsvm(["machine", "init", "--image", "debian-local"]);
+        let mut init = machine.nsvm(["machine", "init", "--image", image]);
         init.args(["--cpus", &cpus, "--memory", MEMORY_MIB, "--disk-size", DISK_GIB, NAME]);
         children::run(&mut init, INIT)?;
         Ok(machine)

@@ -11,6 +11,8 @@ pub struct Settings {
     pub nsvm: PathBuf,
     /// The guest agent it installs.
     pub agent: PathBuf,
+    /// Of the machine under test: `BENCH_IMAGE`.
+    pub image: String,
     /// Boots of each side.
     pub starts: usize,
     /// Runs of each command in the guest.
@@ -43,6 +45,7 @@ impl Settings {
         Ok(Self {
             nsvm,
             agent,
+            image: std::env::var("BENCH_IMAGE").unwrap_or_else(|_| "debian-local".into()),
             starts: count("BENCH_STARTS", 5)?,
             commands: count("BENCH_COMMANDS", 40)?,
             calls: count("BENCH_CALLS", 50)?,

@@ -12,4 +12,4 @@ cat "$passed" >/run/nsvm-environment.new
 mv /run/nsvm-environment.new /run/nsvm-environment
 set --
 while IFS= read -r line; do set -- "$@" "$line"; done </run/nsvm-environment
-[ $# = 0 ] || systemctl set-environment "$@"
+[ $# = 0 ] || ! command -v systemctl >/dev/null || systemctl set-environment "$@"

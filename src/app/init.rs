@@ -188,6 +188,7 @@ fn make(
     interrupted: &AtomicBool,
 ) -> anyhow::Result<MachineConfig> {
     let provisioning = inputs.decide(prepared.provisioner)?;
+    inputs.check_units(&prepared.pin.source, prepared.systemd)?;
     let paths = context.store.paths(&request.name);
     let dir = paths.data_dir();
     create_dir_owner_only(&dir).with_context(|| format!("creating \"{}\"", dir.display()))?;

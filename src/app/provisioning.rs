@@ -186,6 +186,24 @@ impl Inputs {
         (!own).then(|| CommonBoot { time_zone: self.time_zone.clone() })
     }
 
+    /// Refuses units for an image whose guest has no systemd to run them.
+    pub fn check_units(&self, image: &str, has_systemd: bool) -> Result<(), Refusal> {
+        let files = [
+            ("--ignition-path", self.own_ignition.as_deref()),
+            ("--ignition-merge", self.ignition_merge.as_deref()),
+        ];
+        let units = |file: Option<&[u8]>| file.map(ignition::units).unwrap_or_default();
+        let found = files.map(|(option, file)| (option, units(file)));
+        match found.into_iter().find(|(_, units)| !units.is_empty()) {
+            Some((option, units)) if !has_systemd => Err(Refusal::new(format!(
+                "{option} has units of systemd ({}), which {image} does not have",
+                units.join(", ")
+            ))
+            .hint("Take the units out of the file, or use another --image")),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes what QEMU hands to the guest.
     pub fn write(
         &self,
@@ -301,6 +319,25 @@ mod tests {
             (plain(), Provisioning::Own),
         ] {
             assert_eq!(own.common_boot(decided), None);
+        }
+    }
+
+    #[test]
+    fn units_need_systemd() {
+        let text =
+            br#"{ "systemd": { "units": [{ "name": "a.timer" }, { "name": "b.service" }] } }"#;
+        let own = Inputs { own_ignition: Some(text.to_vec()), ..Inputs::default() };
+        let refused = own.check_units("micro", false).unwrap_err();
+        let wanted = "--ignition-path has units of systemd (a.timer, b.service), which micro";
+        assert!(refused.message.starts_with(wanted), "{refused}");
+        assert!(own.check_units("debian-local", true).is_ok());
+        let merged = Inputs { ignition_merge: Some(text.to_vec()), ..Inputs::default() };
+        let refused = merged.check_units("micro", false).unwrap_err();
+        assert!(refused.message.starts_with("--ignition-merge has units"), "{refused}");
+        let files = br#"{ "storage": { "files": [] }, "systemd": { "units": [] } }"#;
+        for bytes in [&files[..], b"not JSON"] {
+            let own = Inputs { own_ignition: Some(bytes.to_vec()), ..Inputs::default() };
+            assert!(own.check_units("micro", false).is_ok());
         }
     }
 

@@ -26,10 +26,15 @@ const PATIENCE: &str = "120";
 
 /// Waits for the mounts, tries again what failed, and tells how it went.
 /// Where cloud-init has not brought the unit yet, for a minute. An early start
-/// (`images/debian-local/early`) has done it, and there is no systemd yet.
+/// (`images/debian-local/early`) has done it, and there is no systemd yet; where
+/// there never is, what a resume does at the same time is waited for.
 const VOLUMES: &str = "i=0
-[ -e /run/nsvm/early ] || until systemctl start nsvm-settings.service 2>/dev/null ||
-    [ -e /run/nsvm-volumes ] || [ $((i += 1)) -gt 60 ]; do sleep 1; done
+if [ ! -e /run/nsvm/early ]; then
+    until systemctl start nsvm-settings.service 2>/dev/null ||
+        [ -e /run/nsvm-volumes ] || [ $((i += 1)) -gt 60 ]; do sleep 1; done
+elif ! command -v systemctl >/dev/null; then
+    flock /run/nsvm-settings sh /etc/nsvm/settings.sh >/dev/null 2>&1
+fi
 cat /run/nsvm-volumes 2>/dev/null || :";
 
 const GROW: &str = include_str!("../../machine-config/guest/grow.sh");

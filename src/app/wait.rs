@@ -123,6 +123,11 @@ fn not_well(name: &MachineName, state: &str) -> Refusal {
         .hint(format!("See `nsvm machine ssh {name} systemctl --failed`"))
 }
 
+fn no_systemd(name: &MachineName) -> Refusal {
+    Refusal::new(format!("machine \"{name}\" is up, but its image has no systemd to wait for"))
+        .hint("Wait for `agent`, or use another --image")
+}
+
 /// The unit's `ActiveState` (systemd.unit(5)); "inactive" when there is none.
 fn unit_state(place: &Place, name: &MachineName, unit: &str) -> anyhow::Result<String> {
     ask_systemd(place, name, &["show", "-PActiveState", "--", unit])
@@ -141,7 +146,9 @@ fn ask_systemd(place: &Place, name: &MachineName, what: &[&str]) -> anyhow::Resu
         stdout: Box::new(taken.clone()),
         stderr: Box::new(io::stderr()),
     };
-    let script = "[ -d /run/systemd/system ] || exec echo offline; exec timeout \"$@\"";
+    let script = "command -v systemctl >/dev/null || exec echo none
+        [ -d /run/systemd/system ] || exec echo offline
+        exec timeout \"$@\"";
     let ask = ["sh", "-c", script, "sh", SYSTEMCTL_SECONDS, "systemctl"];
     let mut request = ExecRequest::new([&ask[..], what].concat());
     request.user = Some(UserSpec { user: "root".into(), group: None });
@@ -151,6 +158,9 @@ fn ask_systemd(place: &Place, name: &MachineName, what: &[&str]) -> anyhow::Resu
     // systemctl(1) exits with 1 for every state but "running".
     if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
         bail!("systemd of machine \"{name}\" does not answer ({outcome:?})");
+    }
+    if word == "none" {
+        return Err(no_systemd(name).into());
     }
     Ok(word)
 }

@@ -9,6 +9,7 @@
 //!           arches       the architectures it exists for
 //!           user         the login account that the provisioner makes or extends
 //!           provisioner  "ignition", "cloud-init" or "auto"
+//!           systemd      false: the guest has none, so nobody runs units in it
 //!           kind         "fcos-stream": a channel of Fedora CoreOS; url has {stream},
 //!                        streams[] lists the channels, the first is the default;
 //!                        release_url of one release; keys{url, fingerprints[]} of
@@ -61,6 +62,18 @@ pub struct Entry {
     pub arches: Vec<Arch>,
     pub user: String,
     pub provisioner: Provisioner,
+    #[serde(default = "has_systemd", skip_serializing_if = "is_true")]
+    pub systemd: bool,
+}
+
+/// Nearly every image has it.
+const fn has_systemd() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// How an image comes into being.

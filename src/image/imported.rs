@@ -129,6 +129,7 @@ fn entry(import: &Import<'_>) -> Entry {
         arches: vec![import.arch],
         user: import.user.clone(),
         provisioner: import.provisioner,
+        systemd: true,
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Prepared {
     /// The login account the image is made for.
     pub user: String,
     pub provisioner: Provisioner,
+    /// False: nobody runs systemd units in it.
+    pub systemd: bool,
 }
 
 /// All that the parts below need to know about this one run.
@@ -155,6 +157,7 @@ fn prepared(job: &Job<'_>, source: &Source<'_>, found: Remembered) -> Prepared {
         Source::Registry { .. } => (DEFAULT_USER.to_owned(), Provisioner::Ignition),
         _ => (DEFAULT_USER.to_owned(), Provisioner::Auto),
     };
+    let systemd = !matches!(source, Source::Named { entry, .. } if !entry.systemd);
     let pin = ImagePin {
         source: source.spelling(),
         stream: found.stream,
@@ -165,5 +168,5 @@ fn prepared(job: &Job<'_>, source: &Source<'_>, found: Remembered) -> Prepared {
         virtual_size: found.virtual_size,
         verified: found.verified,
     };
-    Prepared { base: job.cache.base_path(&pin), pin, user, provisioner }
+    Prepared { base: job.cache.base_path(&pin), pin, user, provisioner, systemd }
 }

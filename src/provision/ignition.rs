@@ -44,6 +44,14 @@ pub fn check(file: &[u8]) -> Result<&[u8], MergeError> {
     }
 }
 
+/// The names of the systemd units in a user's config; none where it cannot be read.
+pub fn units(file: &[u8]) -> Vec<String> {
+    let config: serde_json::Value = serde_json::from_slice(file).unwrap_or_default();
+    let units = config["systemd"]["units"].as_array().map_or(&[][..], Vec::as_slice);
+    let name = |unit: &serde_json::Value| unit["name"].as_str().unwrap_or("without a name").into();
+    units.iter().map(name).collect()
+}
+
 /// The config as JSON text. What `merged`, the user's own config, says too
 /// replaces what ours says (`ignition.config.merge`).
 pub fn render(guest: &Guest, merged: Option<&[u8]>) -> String {

@@ -24,6 +24,8 @@ mod guest;
 mod link;
 mod machine;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod micro;
 mod named;
 mod run;
 #[path = "../image/server.rs"]
@@ -132,6 +134,14 @@ fn machines_that_begin_as_copies() {
 fn a_machine_made_by_cloud_init() {
     let _alone = alone();
     cloud::story();
+}
+
+/// Its catalog entry is of x86_64 alone.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_machine_without_systemd() {
+    let _alone = alone();
+    micro::story();
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -73,7 +73,7 @@ mod tests {
             let images = &Catalog::embedded().images;
             images.iter().filter(|e| mentions(e, text)).map(|e| e.name.clone()).collect()
         };
-        assert_eq!(found("debian"), ["debian", "debian-local", "debian-local-cloud"]);
+        assert_eq!(found("debian"), ["debian", "debian-local", "micro", "debian-local-cloud"]);
         assert_eq!(found("debian:trixie"), ["debian"]);
         assert_eq!(found("debian:bogus"), [""; 0]);
         assert_eq!(found("noble"), ["ubuntu"]);

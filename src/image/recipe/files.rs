@@ -12,28 +12,32 @@ macro_rules! embedded {
     };
 }
 
-/// The files that all recipes share, and those that say how the image `$own`
-/// is provisioned.
-macro_rules! provisioned_as {
-    ($own:literal) => {
+/// The files that all recipes share; those that say what runs in the image, of
+/// `$system`, and those that say how it is provisioned, of `$own`.
+macro_rules! recipe {
+    ($system:literal, $own:literal) => {
         embedded!(
             "debian-local":
                 "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init"
-                "arguments.txt" "early" "initramfs.sh" "kernel.sh" "modules.txt" "packages.txt" "root.sh" "units.sh";
+                "initramfs.sh" "kernel.sh" "modules.txt" "root.sh";
+            $system:
+                "arguments.txt" "early" "packages.txt" "units.sh";
             $own:
                 "provisioner.args" "provisioner.sh" "provisioner.txt";
         )
     };
 }
 
-const DEBIAN_LOCAL: Files = provisioned_as!("debian-local");
-const DEBIAN_LOCAL_CLOUD: Files = provisioned_as!("debian-local-cloud");
+const DEBIAN_LOCAL: Files = recipe!("debian-local", "debian-local");
+const DEBIAN_LOCAL_CLOUD: Files = recipe!("debian-local", "debian-local-cloud");
+const MICRO: Files = recipe!("micro", "debian-local");
 
 /// The recipe of an image of the catalog.
 pub fn of(image: &str) -> Option<Files> {
     match image {
         "debian-local" => Some(DEBIAN_LOCAL),
         "debian-local-cloud" => Some(DEBIAN_LOCAL_CLOUD),
+        "micro" => Some(MICRO),
         _ => None,
     }
 }
