@@ -13,15 +13,23 @@ macro_rules! embedded {
 }
 
 /// The files that all recipes share; those that say what runs in the image, of
-/// `$system`, and those that say how it is provisioned, of `$own`.
+/// `$system`, and those that say how it is provisioned, of `$own`. Their order is
+/// part of the digest: another one means that everybody builds anew.
 macro_rules! recipe {
     ($system:literal, $own:literal) => {
         embedded!(
             "debian-local":
-                "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init"
-                "initramfs.sh" "kernel.sh" "modules.txt" "root.sh";
+                "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init";
             $system:
-                "arguments.txt" "early" "packages.txt" "units.sh";
+                "arguments.txt" "early";
+            "debian-local":
+                "initramfs.sh" "kernel.sh" "modules.txt";
+            $system:
+                "packages.txt";
+            "debian-local":
+                "root.sh";
+            $system:
+                "units.sh";
             $own:
                 "provisioner.args" "provisioner.sh" "provisioner.txt";
         )
