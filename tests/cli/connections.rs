@@ -191,6 +191,14 @@ fn podman_itself_knows_the_connections_that_are_made() {
     run(&home, &path, &["machine", "set", "--rootful", "m1"]).exits(0);
     connect(&["--default"]);
     assert_eq!(known(), ours(moved, "m1-root"));
+    if file(&home).exists() {
+        // One that knows its file: the host key is not looked for in ~/.ssh.
+        let all: Value = serde_json::from_str(&podman(&["list", "--format", "json"])).unwrap();
+        let machines = all.as_array().unwrap().iter().filter(|one| one["IsMachine"] == true);
+        let mut names: Vec<_> = machines.map(|one| one["Name"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["m1", "m1-root"]);
+    }
 
     run(&home, &path, &[&INIT[..], &["1", "theirs"]].concat()).exits(0);
     run(&home, &path, &["machine", "connect", "podman", "theirs"])

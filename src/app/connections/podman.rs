@@ -1,7 +1,9 @@
 //! podman's connections: two a machine, as `podman machine` makes them, NAME for
-//! the user's containers and NAME-root for root's. By the podman command where
-//! there is one; else in its file, `podman-connections.json`
-//! (podman-system-connection-add(1)).
+//! the user's containers and NAME-root for root's. In podman's file since 5.0,
+//! `podman-connections.json`, where they can be those of a machine: what
+//! `podman system connection add` makes is not, and its host key is looked for in
+//! ~/.ssh/known_hosts, where that of an earlier machine with the same port may be.
+//! An older podman is asked to make them (podman-system-connection-add(1)).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,8 +35,8 @@ fn wanted(route: &Route) -> [Wanted; 2] {
 /// Makes or renews both; the default is that of the machine's own user.
 pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result<()> {
     let first = usize::from(route.rootful);
-    match which::which("podman") {
-        Ok(podman) => {
+    match older_podman() {
+        Some(podman) => {
             let known = listed(&podman)?;
             let wanted = wanted(route);
             let theirs = |one: &&Wanted| {
@@ -67,7 +69,7 @@ pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result
             }
             Ok(())
         }
-        Err(_) => edit(file, |connections| {
+        None => edit(file, |connections| {
             for (at, one) in wanted(route).iter().enumerate() {
                 connections.put(one, &route.identity)?;
                 if default == AsDefault::Yes && at == first {
@@ -81,8 +83,8 @@ pub fn connect(file: &Path, route: &Route, default: AsDefault) -> anyhow::Result
 
 /// Removes those of the two that have the machine's key.
 pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
-    match which::which("podman") {
-        Ok(podman) => {
+    match older_podman() {
+        Some(podman) => {
             let known = listed(&podman)?;
             for one in wanted(route) {
                 if known.get(&one.name).is_some_and(|known| known.identity == route.identity) {
@@ -91,14 +93,29 @@ pub fn disconnect(file: &Path, route: &Route) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Err(_) if !file.exists() => Ok(()),
-        Err(_) => edit(file, |connections| {
+        None if !file.exists() => Ok(()),
+        None => edit(file, |connections| {
             for one in wanted(route) {
                 connections.remove(&one.name, &route.identity);
             }
             Ok(())
         }),
     }
+}
+
+/// The podman command, where it does not know the file.
+fn older_podman() -> Option<PathBuf> {
+    let podman = which::which("podman").ok()?;
+    let said = output(Command::new(&podman).arg("--version")).unwrap_or_default();
+    (major(&said)? < FILE_SINCE).then_some(podman)
+}
+
+/// containers/common 0.58, which podman 5.0 has.
+const FILE_SINCE: u32 = 5;
+
+/// Of `podman version 5.4.2`.
+fn major(said: &str) -> Option<u32> {
+    said.trim().strip_prefix("podman version ")?.split('.').next()?.parse().ok()
 }
 
 /// A connection that the podman command knows.
@@ -201,6 +218,13 @@ fn locked(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_says_who_knows_the_file() {
+        assert_eq!(major("podman version 4.3.1\n"), Some(4));
+        assert_eq!(major("podman version 10.0.0-dev\n"), Some(10));
+        assert_eq!(major("docker version 1"), None);
+    }
 
     fn one(name: &str) -> Wanted {
         Wanted { name: name.into(), uri: "ssh://x".into() }
