@@ -277,6 +277,25 @@ pub fn waiting(machine: &Machine) {
     machine.says(["sudo", "systemctl", "reset-failed"]);
 }
 
+/// By `restart`, and by `os apply --restart` in a guest that pretends to boot from
+/// an image as a whole.
+pub fn restarted(machine: &Machine) {
+    let boot = || machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
+    let mut before = boot();
+    let mut another = |said: &str, args: &[&str]| {
+        let ran = machine.home.run([&["machine"], args, &[NAME]].concat()).exits(0);
+        assert_eq!(ran.stdout(), format!("{said}Machine \"{NAME}\" restarted successfully\n"));
+        let now = boot();
+        assert_ne!(now, before, "{args:?}");
+        before = now;
+    };
+    another("", &["restart", "-q"]);
+    let pretend = "printf '#!/bin/sh\\necho \"bootc $*\"\\n' >/usr/local/bin/bootc
+        chmod 755 /usr/local/bin/bootc; touch /run/ostree-booted";
+    machine.says(["sudo", "sh", "-c", pretend]);
+    another("bootc switch quay.io/a/b:1\n", &["os", "apply", "--restart", "quay.io/a/b:1"]);
+}
+
 pub fn removal(machine: &Machine) {
     let uuid = machine.config()["Uuid"].as_str().unwrap().to_owned();
     let socket = machine.control_socket();

@@ -121,6 +121,7 @@ fn the_link_of_a_machine() {
     machine.tell("what may be killed", link::killed);
     machine.tell("any signal to anything", matrix::story);
     machine.tell("a guest that reboots", link::rebooted);
+    machine.tell("restarts", machine::restarted);
     machine.tell("the pid of another process", link::pid_of_another);
 }
 
