@@ -22,6 +22,7 @@ pub mod listing;
 pub mod local;
 pub mod logs;
 pub mod named;
+pub mod new_file;
 pub mod os;
 pub mod place;
 pub mod protect;

@@ -140,6 +140,11 @@ fn a_bundle_has_logs_and_no_secrets() {
     let path = file.to_str().unwrap();
     home.run(["machine", "doctor", "--bundle", path, "m1"]).exits(0).complains(&["Look through"]);
     home.run(["machine", "doctor", "--bundle", path]).exits(125).complains(&["exists already"]);
+    let nowhere = home.join("nowhere").join("r.tar.gz");
+    home.run(["machine", "doctor", "--bundle", nowhere.to_str().unwrap()])
+        .exits(125)
+        .prints("")
+        .complains(&["r.tar.gz\": there is no directory ", "Hint: Make it"]);
     let bytes = fs::read(&file).unwrap();
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
     let (mut names, mut all) = (Vec::new(), String::new());

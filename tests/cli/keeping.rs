@@ -141,6 +141,10 @@ fn a_machine_goes_through_a_file_and_comes_back() {
     let path = file.to_str().unwrap();
     home.run(["machine", "export", "m1", path]).exits(0).prints("");
     home.run(["machine", "export", "m1", path]).exits(125).complains(&["exists already"]);
+    let nowhere = home.join("nowhere").join("m1.nsvm");
+    let ran = home.run(["machine", "export", "m1", nowhere.to_str().unwrap()]).exits(125);
+    assert!(!ran.stderr().contains(".tmp"), "{}", ran.stderr());
+    ran.complains(&["m1.nsvm\": there is no directory ", "nowhere\"\n", "Hint: Make it"]);
     assert!(nsvm::host::is_owners_alone(&file).unwrap(), "private keys are in it");
     home.run(["machine", "import", path]).exits(125).complains(&["\"m1\" already exists"]);
     home.run(["machine", "import", "-q", path, "m2"]).exits(0).prints("m2\n");

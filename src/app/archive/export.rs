@@ -10,9 +10,9 @@ use tar::{Builder, Header};
 
 use super::manifest::{Entry, Manifest};
 use super::{BASE, CONFIG, IGNITION, MANIFEST, data_name};
+use crate::app::Context;
+use crate::app::new_file::NewFile;
 use crate::app::rename::stopped;
-use crate::app::{Context, Refusal};
-use crate::host;
 use crate::image::{Cache, chain};
 use crate::machine::event::{Event, Progress};
 use crate::machine::name::MachineName;
@@ -36,10 +36,7 @@ pub fn export(
     let _lock = store.lock(name)?;
     let config = store.load(name)?;
     stopped(context, name, "exported")?;
-    if file.symlink_metadata().is_ok() {
-        let text = format!("\"{}\" exists already", file.display());
-        return Err(Refusal::new(text).hint("Name a file that does not exist yet").into());
-    }
+    let new = NewFile::create(file)?;
     let paths = store.paths(name);
     let base = Cache::open(&store.dirs().cache)?.base(&config.image)?;
     let mut files = vec![(CONFIG.to_owned(), paths.config())];
@@ -51,15 +48,9 @@ pub fn export(
     // Its snapshots stay here.
     files.extend(chain(&paths.overlay())?.into_iter().map(|path| (data_name(&path), path)));
     files.push((BASE.to_owned(), base));
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let writing = || format!("writing \"{}\"", file.display());
-    // Readable by its owner alone from the start (crate tempfile).
-    let part = tempfile::NamedTempFile::new_in(dir).with_context(writing)?;
-    let written = write(&files, part.as_file(), progress);
-    written.and_then(|()| Ok(part.as_file().sync_all()?)).with_context(writing)?;
-    let kept = part.persist_noclobber(file).map_err(|e| e.error).with_context(writing)?;
-    drop(kept);
-    host::restrict_to_owner(file).with_context(writing)
+    let written = write(&files, new.file(), progress);
+    written.with_context(|| format!("writing \"{}\"", file.display()))?;
+    new.keep()
 }
 
 fn write(files: &[(String, PathBuf)], to: &File, progress: &dyn Progress) -> anyhow::Result<()> {

@@ -14,30 +14,24 @@ use tar::{Builder, Header};
 
 use super::Finding;
 use super::redact::redact;
+use crate::app::Context;
 use crate::app::info::Info;
-use crate::app::{Context, Refusal};
-use crate::host;
+use crate::app::new_file::NewFile;
 use crate::machine::name::MachineName;
 
 /// Of a log the end counts.
 const LOG_MAX: u64 = 1 << 20;
 
-/// Writes a tar, compressed with gzip, which must not exist.
+/// Writes a tar, compressed with gzip.
 pub fn bundle(
     context: &Context,
     names: &[MachineName],
     info: &Info,
     findings: &[Finding],
-    file: &Path,
+    file: NewFile,
 ) -> anyhow::Result<()> {
-    if file.symlink_metadata().is_ok() {
-        let text = format!("\"{}\" exists already", file.display());
-        return Err(Refusal::new(text).hint("Name a file that does not exist yet").into());
-    }
-    let writing = || format!("writing \"{}\"", file.display());
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = tempfile::NamedTempFile::new_in(dir).with_context(writing)?;
-    let mut tar = Builder::new(GzEncoder::new(part.as_file(), Compression::default()));
+    let writing = || format!("writing \"{}\"", file.path().display());
+    let mut tar = Builder::new(GzEncoder::new(file.file(), Compression::default()));
     let mut add = |name: &str, text: &str| -> anyhow::Result<()> {
         let text = redact(text);
         let mut header = Header::new_gnu();
@@ -54,8 +48,7 @@ pub fn bundle(
         }
     }
     tar.into_inner().and_then(GzEncoder::finish).with_context(writing)?;
-    part.persist_noclobber(file).map_err(|e| e.error).with_context(writing)?;
-    host::restrict_to_owner(file).with_context(writing)
+    file.keep()
 }
 
 /// What is told of each machine, and the settings.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::app::doctor::{Finding, Verdict, bundle, examine};
+use crate::app::new_file::NewFile;
 use crate::app::{Refusal, info};
 use crate::cli::printer::{Printer, Verbosity};
 use crate::cli::{environment, interrupt, report};
@@ -33,17 +34,20 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let interrupted = interrupt::flag();
     let quiet = Printer::new(Verbosity::Quiet);
+    // Before minutes of reading.
+    let file = args.bundle.as_deref().map(NewFile::create).transpose()?;
     let findings = examine(&context, &args.names, &quiet, &interrupted)?;
     if args.format == "json" {
         outln!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         findings.iter().for_each(show);
     }
-    if let Some(file) = &args.bundle {
+    if let Some(file) = file {
+        let path = file.path().to_owned();
         let names = if args.names.is_empty() { all(&context)? } else { args.names.clone() };
         let info = info::info(&context, &quiet)?;
         bundle(&context, &names, &info, &findings, file)?;
-        report::note(&format!("Look through \"{}\" before you send it", file.display()));
+        report::note(&format!("Look through \"{}\" before you send it", path.display()));
     }
     let failed = findings.iter().filter(|finding| finding.status == Verdict::Failed).count();
     if failed > 0 {
