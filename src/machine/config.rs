@@ -230,7 +230,16 @@ impl Provisioning {
 
     /// Whether the guest has our user, key and host key.
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::Ignition | Self::CloudInit | Self::Either)
+        self.kept_out_by().is_none()
+    }
+
+    /// The option by which nothing of ours is in the guest.
+    pub const fn kept_out_by(self) -> Option<&'static str> {
+        match self {
+            Self::Ignition | Self::CloudInit | Self::Either => None,
+            Self::Own => Some("--ignition-path"),
+            Self::None => Some("--provisioner none"),
+        }
     }
 }
 

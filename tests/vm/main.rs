@@ -27,6 +27,7 @@ mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod micro;
 mod named;
+mod own;
 mod run;
 #[path = "../image/server.rs"]
 mod server;
@@ -143,6 +144,12 @@ fn a_machine_made_by_cloud_init() {
 fn a_machine_without_systemd() {
     let _alone = alone();
     micro::story();
+}
+
+#[test]
+fn a_machine_that_its_users_ignition_file_makes() {
+    let _alone = alone();
+    own::story();
 }
 
 #[cfg(target_arch = "x86_64")]

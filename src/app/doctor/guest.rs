@@ -14,8 +14,9 @@ pub fn examine(context: &Context, config: &MachineConfig) -> Vec<Finding> {
     if context.store.status(&config.name) != Status::Running {
         return vec![Finding::skipped("guest", "it is not running")];
     }
-    if !config.provisioning.is_ours() {
-        return vec![Finding::skipped("guest", "nothing of nsvm is in it (--ignition-path)")];
+    if let Some(option) = config.provisioning.kept_out_by() {
+        let text = format!("nothing of nsvm is in it ({option})");
+        return vec![Finding::skipped("guest", text)];
     }
     let place = Place::Machine { context: Box::new(context.clone()), name: config.name.clone() };
     let info = match run::info(&place) {

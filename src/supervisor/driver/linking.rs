@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Driver, Happening};
 use crate::link::Link;
+use crate::machine::config::Provisioning;
 use crate::store::AgentRecord;
 use crate::supervisor::clock::Reading;
 use crate::supervisor::lifecycle::Input;
@@ -19,7 +20,7 @@ impl Driver {
     pub(super) fn keep_link(&mut self, link: Option<Box<Link>>) {
         let dialling = match bring_up::target(&self.context, &self.config) {
             Ok(Some(found)) => found.at(self.run.ssh_port),
-            Ok(None) => return self.slot.set(own_provisioning()),
+            Ok(None) => return self.slot.set(not_ours(self.config.provisioning)),
             Err(why) => {
                 let hint = why.hint.unwrap_or_default();
                 return self.slot.set(LinkState::Never { message: why.message, hint });
@@ -71,10 +72,15 @@ impl Driver {
     }
 }
 
-fn own_provisioning() -> LinkState {
+/// What is in the guest is the user's own affair.
+fn not_ours(provisioning: Provisioning) -> LinkState {
+    let option = provisioning.kept_out_by().unwrap_or_default();
+    let another = match provisioning {
+        Provisioning::Own => "with --ignition-merge, which adds your file to nsvm's".to_owned(),
+        _ => format!("without {option}"),
+    };
     LinkState::Never {
-        message: "this machine was made with --ignition-path: nothing of nsvm is in the guest"
-            .into(),
-        hint: "Use the guest's own SSH, or make a machine without --ignition-path".into(),
+        message: format!("this machine was made with {option}: nothing of nsvm is in the guest"),
+        hint: format!("Use the guest's own SSH, or make a machine {another}"),
     }
 }
