@@ -3,6 +3,8 @@
 //! its ids, namespaces, capabilities, clocks and mounts. What differs on
 //! purpose is told in docs/conformance.md.
 
+use std::collections::BTreeSet;
+
 use crate::machine::Machine;
 
 /// Options of unshare(1), to be taken alone and in pairs.
@@ -135,7 +137,31 @@ struct Seen {
     complaint: String,
 }
 
+/// What the guest's own programs say that they take is taken.
+fn every_option(machine: &Machine) {
+    for verb in ["unshare", "nsenter", "lsns"] {
+        let ours = machine.home.run([verb, "--help"]).exits(0).stdout();
+        let ours = options(&ours);
+        let theirs = machine.says([verb, "--help"]);
+        let theirs = options(&theirs);
+        assert!(theirs.len() > 25, "{verb}: {theirs:?}");
+        let missing: Vec<_> = theirs.difference(&ours).collect();
+        assert!(missing.is_empty(), "nsvm {verb} lacks {missing:?}");
+    }
+}
+
+/// The options at the beginning of a line of help.
+fn options(help: &str) -> BTreeSet<String> {
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = lines.flat_map(|line| {
+        let words = line.split([' ', ',', '=', '[']).filter(|word| !word.is_empty());
+        words.take_while(|word| word.starts_with('-')).take(2)
+    });
+    words.map(str::to_owned).collect()
+}
+
 pub fn util_linux(machine: &Machine) {
+    every_option(machine);
     let prepare = format!("cat >/tmp/probe <<'END'\n{PROBE}\nEND\nreadlink /proc/self/ns/*");
     let outside = machine.says(["sh", "-c", &prepare]).replace('\n', " ");
     let all = std::env::var_os("NSVM_TEST_ALL").is_some();

@@ -19,6 +19,7 @@ use crate::protocol::request::ListRequest;
 /// Columns: NS TYPE PATH NPROCS PID PPID COMMAND UID USER NETNSID NSFS PNS ONS
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(
+    version,
     override_usage = "nsvm lsns [OPTIONS] [NAMESPACE]",
     after_help = "Example:\n  nsvm lsns --user-name root -t net",
     args_override_self = true

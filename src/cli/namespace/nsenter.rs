@@ -18,6 +18,7 @@ use crate::protocol::request::ExecRequest;
         are the machine's. Arguments arrive unchanged: no shell evaluates them.\n\
         Without a PROGRAM, the user's shell is started.",
     after_help = "Example:\n  nsvm nsenter --user-name root --target 1 --all ps -ef",
+    version,
     override_usage = "nsvm nsenter [OPTIONS] [PROGRAM [ARG]...]",
     infer_long_args = true,
     args_override_self = true

@@ -18,6 +18,7 @@ use crate::protocol::request::ExecRequest;
         unchanged: no shell evaluates them. Without a PROGRAM, the user's shell\n\
         is started.",
     after_help = "Example:\n  nsvm unshare --user --pid --map-root-user --mount-proc --fork bash",
+    version,
     override_usage = "nsvm unshare [OPTIONS] [PROGRAM [ARG]...]",
     infer_long_args = true,
     args_override_self = true
