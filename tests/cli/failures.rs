@@ -32,6 +32,39 @@ fn resources_beyond_the_host_are_refused() {
     nothing_of(&home, "m1");
 }
 
+/// The overlay is sparse: what does not fit now only warns, what never can is refused.
+#[test]
+fn a_disk_is_measured_against_its_image_and_its_file_system() {
+    let home = Home::new();
+    let image = home.path().join("large.qcow2");
+    fs::write(&image, empty_disk(3 << 30)).unwrap();
+    let image = image.to_str().unwrap();
+    home.run(init(&["--image", image, "--disk-size", "2", "m1"])).exits(125).complains(&[
+        "Error: ",
+        "2 GiB",
+        "Hint: ",
+        "--disk-size 3",
+    ]);
+    nothing_of(&home, "m1");
+    let (free, total) = nsvm::host::disk_space(home.path()).unwrap();
+    let more = (free >> 30) + 2;
+    if more < total >> 30 {
+        home.run(init(&["--image", "/dev/null", "--disk-size", &more.to_string(), "m1"]))
+            .exits(0)
+            .complains(&["may grow to", "are free now"]);
+        home.run(["machine", "rm", "-f", "m1"]).exits(0);
+    }
+    let Some(small) = SmallDisk::new(&home) else {
+        eprintln!("skipped: mounting a tmpfs needs root");
+        return;
+    };
+    let mut command = home.nsvm(init(&["--image", "/dev/null", "m1"]));
+    command.env("NSVM_HOME", small.path()).env("NSVM_IMAGE_CACHE", home.path().join("cache"));
+    Ran(command.output().unwrap())
+        .exits(125)
+        .complains(&["a disk of 1 GiB can never fit", "Hint: "]);
+}
+
 #[test]
 fn an_existing_name_is_refused() {
     let home = Home::new();
@@ -158,6 +191,28 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     nothing_of(&home, "m1");
     let left: Vec<_> = fs::read_dir(small.path()).unwrap().flatten().map(|e| e.path()).collect();
     assert!(left.iter().all(|path| path.is_dir()), "{left:?}");
+}
+
+/// A qcow2 of so many bytes without data (docs/interop/qcow2.txt in QEMU's tree):
+/// header, refcount table, refcount block, L1 table.
+fn empty_disk(size: u64) -> Vec<u8> {
+    const CLUSTER: usize = 1 << 16;
+    let mut disk = vec![0; 4 * CLUSTER];
+    let mut put = |at: usize, bytes: &[u8]| disk[at..at + bytes.len()].copy_from_slice(bytes);
+    let at = |cluster: usize| (cluster * CLUSTER).to_be_bytes();
+    put(0, b"QFI\xfb\0\0\0\x02");
+    put(20, &16_u32.to_be_bytes());
+    put(24, &size.to_be_bytes());
+    // One L1 entry for each 512 MiB.
+    put(36, &u32::try_from(size.div_ceil(1 << 29)).unwrap().to_be_bytes());
+    put(40, &at(3));
+    put(48, &at(1));
+    put(56, &1_u32.to_be_bytes());
+    put(CLUSTER, &at(2));
+    for used in 0..4 {
+        put(2 * CLUSTER + 2 * used, &1_u16.to_be_bytes());
+    }
+    disk
 }
 
 /// A tmpfs of 2 MiB.

@@ -87,6 +87,21 @@ fn a_format_prints_what_podman_prints() {
 }
 
 #[test]
+fn the_machine_that_was_up_last_comes_first() {
+    let home = two();
+    home.run(["machine", "init", "-q", "--image", "/dev/null", "--disk-size", "2", "a1"]).exits(0);
+    let listed = || home.run(["machine", "list", "-q"]).exits(0).stdout();
+    for (name, up) in [("a1", "2026-03-01T00:00:00Z"), ("m2", "2026-03-02T00:00:00Z")] {
+        let path = home.path().join(format!("data/{name}/history.json"));
+        let mut dates: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        dates["LastUp"] = up.into();
+        std::fs::write(path, dates.to_string()).unwrap();
+    }
+    assert_eq!(listed(), "m2\na1\nnsvm-machine-default\n");
+}
+
+#[test]
 fn lists_take_tables_and_templates() {
     let home = two();
     let list = |more: &[&'static str]| {

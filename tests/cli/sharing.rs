@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -112,11 +113,29 @@ fn a_port_that_is_taken_moves_and_a_volume_that_is_gone_is_named() {
         .exits(125)
         .complains(&["gone\" is no directory", "machine set --volume"]);
     home.run(["machine", "set", "--volume", "", "m1"]).exits(0);
-    // It does not boot; the warning comes before that.
-    home.run(["machine", "start", "--timeout", "3", "m1"])
-        .exits(125)
-        .complains(&[&format!("port {port} cannot be had: the guest's port 80 is on port ")]);
+    let ssh = inspected(&home)["SSHConfig"]["Port"].as_u64().unwrap();
+    let _taken_too = TcpListener::bind(("127.0.0.1", u16::try_from(ssh).unwrap())).unwrap();
+    // It does not boot; the warnings come before that.
+    home.run(["machine", "start", "--timeout", "3", "m1"]).exits(125).complains(&[
+        &format!("port {port} cannot be had: the guest's port 80 is on port "),
+        &format!("port {ssh} is taken: SSH is on port "),
+    ]);
     assert_eq!(inspected(&home)["Ports"][0]["HostPort"], port, "of that run alone");
+
+    // What quotes the port of SSH follows, from the start on.
+    home.run(["machine", "start", "--no-wait", "m1"]).exits(0);
+    let end = Instant::now() + Duration::from_secs(60);
+    let moved = loop {
+        let now = inspected(&home)["SSHConfig"]["Port"].as_u64().unwrap();
+        if now != ssh {
+            break now;
+        }
+        assert!(Instant::now() < end, "it is still on {ssh}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let entry = home.run(["machine", "ssh-config", "m1"]).exits(0).stdout();
+    assert!(entry.contains(&format!("Port {moved}\n")), "{entry}");
+    home.run(["machine", "stop", "--force", "m1"]).exits(0);
 }
 
 #[test]

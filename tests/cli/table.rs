@@ -1,13 +1,35 @@
-//! docs/podman.md: what it says is there.
+//! docs/podman.md and docs/contract.md: what they say is there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::Home;
 
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/podman.md");
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(at("docs/podman.md")).unwrap()
+}
+
+fn contract() -> String {
+    fs::read_to_string(at("docs/contract.md")).unwrap()
+}
+
+/// Rows of tables, without what stands above them.
+fn rows(page: &str) -> impl Iterator<Item = &str> {
+    let heads = ["|--", "| podman |", "| promise |"];
+    let row =
+        move |line: &&str| line.starts_with('|') && !heads.iter().any(|h| line.starts_with(h));
+    page.lines().filter(row)
+}
+
+/// The file of a module, below the directory of its sources.
+fn module(below: &str, path: &str) -> PathBuf {
+    let stem = format!("{below}/{}", path.replace("::", "/"));
+    let files = [at(&format!("{stem}.rs")), at(&format!("{stem}/mod.rs"))];
+    files.into_iter().find(|file| file.is_file()).unwrap_or_default()
 }
 
 /// What stands between backticks.
@@ -27,22 +49,36 @@ fn stories(file: &Path) -> String {
 }
 
 #[test]
-fn every_test_that_the_table_names_is_there() {
-    let page = page();
+fn every_test_that_the_tables_name_is_there() {
+    let pages = page() + &contract();
     let mut found = 0;
-    for row in page.lines().filter(|line| line.starts_with('|')) {
+    for row in rows(&pages) {
         for named in spans(cells(row).last().unwrap()) {
             let Some((binary, path)) = named.split_once(' ') else { panic!("{named}: {row}") };
-            let (module, test) = path.split_once("::").unwrap();
-            let file =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/{binary}/{module}.rs"));
+            let (path, test) = path.rsplit_once("::").unwrap();
+            let below = if binary == "lib" { "src".to_owned() } else { format!("tests/{binary}") };
+            let file = module(&below, path);
             let source = fs::read_to_string(&file).unwrap_or_default();
             assert!(source.contains(&format!("fn {test}(")), "{named} is not there: {row}");
             if binary == "vm" {
-                let told = stories(&file).contains(&format!("{module}::{test}"))
+                let told = stories(&file).contains(&format!("{path}::{test}"))
                     || source.matches(test).count() > 1;
                 assert!(told, "nobody tells {named}");
             }
+            found += 1;
+        }
+    }
+    assert!(found > 150, "{found}");
+}
+
+#[test]
+fn every_place_that_the_contract_names_is_there() {
+    let page = contract();
+    let mut found = 0;
+    for row in rows(&page) {
+        let cells = cells(row);
+        for named in cells[1..cells.len() - 1].iter().flat_map(|cell| spans(cell)) {
+            assert!(module("src", named).is_file(), "there is no {named}: {row}");
             found += 1;
         }
     }
@@ -98,11 +134,12 @@ fn every_option_that_the_table_names_is_typed_by_a_test_of_its_row() {
 /// A row either has a test or says why there is nothing to test.
 #[test]
 fn every_row_has_a_test_or_a_reason() {
-    let page = page();
-    let rows = page.lines().filter(|line| line.starts_with('|') && !line.starts_with("|--"));
-    for row in rows.filter(|row| !row.starts_with("| podman | nsvm")) {
+    for row in rows(&page()) {
         let cells = cells(row);
         assert_eq!(cells.len(), 3, "{row}");
         assert!(!cells[2].is_empty() || cells[1].starts_with("none"), "{row}");
+    }
+    for row in rows(&contract()) {
+        assert!(!cells(row).last().unwrap().is_empty(), "{row}");
     }
 }

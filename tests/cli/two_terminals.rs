@@ -63,7 +63,7 @@ fn uuid(home: &Home) -> String {
 }
 
 /// Sixteen inspect at a time while the `story` is told: each sees a whole
-/// machine or none.
+/// machine or none. A list never takes a start for its end: nothing boots here.
 fn watched(home: &Home, story: impl FnOnce()) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -77,6 +77,8 @@ fn watched(home: &Home, story: impl FnOnce()) {
                     assert_eq!(all.as_array().unwrap().len(), usize::from(ran.code() == 0));
                     seen += 1;
                 }
+                let listed = home.run(["machine", "list"]).exits(0).stdout();
+                assert!(!listed.contains("Currently running"), "{listed}");
                 thread::sleep(Duration::from_millis(200));
             }
             seen
@@ -193,6 +195,8 @@ fn events_and_status_tell_what_happens() {
     let mut starting = home.spawnable(["machine", "start", "-q", "--timeout", "60", NAME]);
     let mut starting = starting.stderr(std::process::Stdio::null()).spawn().unwrap();
     assert_eq!(next_state().as_deref(), Some("starting"));
+    let listed = home.run(["machine", "list"]).exits(0).stdout();
+    assert!(listed.contains("Currently starting"), "{listed}");
 
     let inspected = home.run(["machine", "inspect", NAME]).exits(0).stdout();
     let inspected: Value = serde_json::from_str(&inspected).unwrap();

@@ -17,12 +17,10 @@ pub fn has(machine: &Machine, cpus: u32, memory: u32, disk: u32) {
     let size: u32 = size.lines().last().unwrap().trim().parse().unwrap();
     // The boot partitions and the file system keep some for themselves.
     assert!((disk * 960..=disk * 1024).contains(&size), "{size} MiB of {disk} GiB");
-    let found: f64 = machine
-        .says(["sed", "-n", "s/^MemTotal: *\\([0-9]*\\) kB/\\1/p", "/proc/meminfo"])
-        .parse()
-        .unwrap();
-    // The kernel keeps some for itself.
-    assert!((0.85..=1.0).contains(&(found / 1024.0 / f64::from(memory))), "{found} KiB");
+    // Not MemTotal, of which the kernel has kept some for itself.
+    let found = machine.says(["lsmem", "--bytes", "--summary=only"]);
+    let found = found.lines().find_map(|line| line.strip_prefix("Total online memory:")).unwrap();
+    assert_eq!(found.trim(), (u64::from(memory) << 20).to_string());
 }
 
 pub fn ignition_ran(machine: &Machine) {

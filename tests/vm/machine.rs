@@ -278,18 +278,22 @@ pub fn waiting(machine: &Machine) {
 }
 
 /// By `restart`, and by `os apply --restart` in a guest that pretends to boot from
-/// an image as a whole.
+/// an image as a whole. In between it becomes rootful: root is its default user then.
 pub fn restarted(machine: &Machine) {
     let boot = || machine.says(["cat", "/proc/sys/kernel/random/boot_id"]);
-    let mut before = boot();
-    let mut another = |said: &str, args: &[&str]| {
+    let another = |said: &str, args: &[&str]| {
+        let before = boot();
         let ran = machine.home.run([&["machine"], args, &[NAME]].concat()).exits(0);
         assert_eq!(ran.stdout(), format!("{said}Machine \"{NAME}\" restarted successfully\n"));
-        let now = boot();
-        assert_ne!(now, before, "{args:?}");
-        before = now;
+        assert_ne!(boot(), before, "{args:?}");
     };
     another("", &["restart", "-q"]);
+    machine.stop();
+    machine.home.run(["machine", "set", "--rootful", NAME]).exits(0);
+    machine.run(["--start", "exec", "id", "-un"]).exits(0).prints("root\n");
+    machine.home.run(["machine", "ssh", NAME, "id -un"]).exits(0).prints("root\n");
+    machine.run(["unshare", "--net", "id", "-u"]).exits(0).prints("0\n");
+    machine.run(["exec", "--user-name", "core", "id", "-un"]).exits(0).prints("core\n");
     let pretend = "printf '#!/bin/sh\\necho \"bootc $*\"\\n' >/usr/local/bin/bootc
         chmod 755 /usr/local/bin/bootc; touch /run/ostree-booted";
     machine.says(["sudo", "sh", "-c", pretend]);

@@ -49,6 +49,8 @@ pub fn run(args: &StartArgs) -> anyhow::Result<u8> {
     let verbosity = if args.quiet { Verbosity::Quiet } else { Verbosity::Normal };
     let printer = Printer::new(verbosity);
     let name = &args.which.name(&context);
+    // One that does not exist is not said to be starting.
+    context.store.load(name)?;
     (&printer as &dyn Progress).step(format!("Starting machine \"{name}\""));
     let timeout = args.timeout.map(Duration::from_secs);
     let request = StartRequest { timeout, in_background: args.no_wait };
