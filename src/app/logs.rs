@@ -23,9 +23,13 @@ pub fn path(context: &Context, name: &MachineName, log: Log) -> anyhow::Result<P
     })
 }
 
-/// Copies the log to `out`, with what comes later when `follow` is set, until
+/// Copies the log to `out`, and what comes later as long as `goes_on` says so, until
 /// `out` is closed. A log that does not exist yet is an empty one.
-pub fn copy(path: &std::path::Path, follow: bool, out: &mut impl Write) -> io::Result<()> {
+pub fn copy(
+    path: &std::path::Path,
+    goes_on: impl Fn() -> bool,
+    out: &mut impl Write,
+) -> io::Result<()> {
     /// No portable call waits for a file to grow.
     const INTERVAL: Duration = Duration::from_millis(200);
     let mut position = 0;
@@ -43,7 +47,7 @@ pub fn copy(path: &std::path::Path, follow: bool, out: &mut impl Write) -> io::R
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
-        if !follow {
+        if !goes_on() {
             return Ok(());
         }
         std::thread::sleep(INTERVAL);

@@ -17,6 +17,7 @@ mod keeping;
 mod killed;
 #[cfg(target_os = "linux")]
 mod local;
+mod logs;
 mod older;
 mod provisioning;
 #[cfg(target_os = "linux")]

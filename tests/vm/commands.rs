@@ -49,6 +49,15 @@ pub fn arguments_and_streams(machine: &Machine) {
     let mut env =
         machine.home.nsvm(["--machine", NAME, "exec", "--set-env", "X=a b", "sh", "-c", "echo $X"]);
     Ran(env.output().unwrap()).exits(0).prints("a b\n");
+    let file = machine.home.path().join("the variables");
+    std::fs::write(&file, "# a note\nA=b  c\nOF_THE_HOST\nHOME=/x\n").unwrap();
+    let options = ["exec", "--env-file", file.to_str().unwrap(), "--set-env", "HOME", "-w", "/etc"];
+    let script = ["sh", "-c", "echo \"$A|$OF_THE_HOST|$HOME|$PWD\""];
+    let mut env = machine.home.nsvm([&["--machine", NAME][..], &options, &script].concat());
+    let ran = Ran(env.env("OF_THE_HOST", "yes").env("HOME", "/y").output().unwrap());
+    ran.exits(0).prints("b  c|yes|/y|/etc\n");
+    machine.run(["exec", "-T", "tty"]).exits(1).prints("not a tty\n");
+    machine.run(["exec", "-t", "tty"]).exits(125).complains(&["cannot use a terminal"]);
 }
 
 pub fn many_bytes(machine: &Machine) {

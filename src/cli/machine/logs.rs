@@ -10,7 +10,7 @@ use crate::cli::out::Stdout;
 pub struct LogsArgs {
     #[command(flatten)]
     which: super::Which,
-    /// Go on with what comes
+    /// Go on with what comes, until the machine is removed
     #[arg(short, long)]
     follow: bool,
     /// The guest's serial console (the default)
@@ -24,7 +24,8 @@ pub struct LogsArgs {
 pub fn run(args: &LogsArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
     let log = if args.supervisor { Log::Supervisor } else { Log::Serial };
-    let path = path(&context, &args.which.name(&context), log)?;
-    copy(&path, args.follow, &mut Stdout)?;
+    let name = args.which.name(&context);
+    let path = path(&context, &name, log)?;
+    copy(&path, || args.follow && context.store.exists(&name), &mut Stdout)?;
     Ok(0)
 }
