@@ -42,20 +42,38 @@ impl Place {
         }
     }
 
-    /// Fills in what the place decides: who runs the request, and where; on this
-    /// host that it starts from the caller's own surroundings.
+    /// Fills in what the place decides: who runs the request; on this host that it
+    /// starts from the caller's own surroundings.
     pub fn complete(&self, request: &mut ExecRequest) -> anyhow::Result<()> {
         match self {
             Self::Machine { context, name } => {
                 let config = context.store.load(name)?;
                 request.user.get_or_insert_with(|| run::default_user(&config));
-                let directory = context.directory.as_deref();
-                let there = directory.and_then(|dir| sharing::in_guest(&config.volumes, dir));
-                request.caller_cwd = there.map(Bytes::from);
             }
             Self::Local(_) => request.surroundings = surroundings(request),
         }
         Ok(())
+    }
+
+    /// The same for what the caller has typed: where a volume has the caller's
+    /// directory, it starts there.
+    pub fn complete_typed(&self, request: &mut ExecRequest) -> anyhow::Result<()> {
+        if let Self::Machine { context, name } = self {
+            let volumes = context.store.load(name)?.volumes;
+            let directory = context.directory.as_deref();
+            let there = directory.and_then(|dir| sharing::in_guest(&volumes, dir));
+            request.caller_cwd = there.map(Bytes::from);
+        }
+        self.complete(request)
+    }
+
+    /// Where all that is typed starts in the user's home.
+    #[must_use]
+    pub fn at_home(mut self) -> Self {
+        if let Self::Machine { context, .. } = &mut self {
+            context.directory = None;
+        }
+        self
     }
 }
 

@@ -26,11 +26,12 @@ use crate::protocol::resume::PATIENCE;
 /// unless the request names one. `say` has a line for the user when the machine
 /// cannot be reached for a while.
 pub fn run(place: &Place, mut request: ExecRequest, say: fn(&str)) -> anyhow::Result<Outcome> {
-    place.complete(&mut request)?;
+    place.complete_typed(&mut request)?;
     session::run_here(place.lasting_connection(say)?, request)
 }
 
-/// The same on streams of the caller's, without a terminal.
+/// The same on streams of the caller's, without a terminal, and from the user's
+/// home on: nobody typed it.
 pub fn run_on(place: &Place, mut request: ExecRequest, stdio: Stdio) -> anyhow::Result<Outcome> {
     place.complete(&mut request)?;
     session::run(place.connection()?, request, stdio)
@@ -38,7 +39,7 @@ pub fn run_on(place: &Place, mut request: ExecRequest, stdio: Stdio) -> anyhow::
 
 /// What the agent there would do for `request`: nothing runs.
 pub fn explain(place: &Place, mut request: ExecRequest) -> anyhow::Result<Result<Plan, Failure>> {
-    place.complete(&mut request)?;
+    place.complete_typed(&mut request)?;
     let request = protocol::Request::Explain(Box::new(request));
     match session::ask(place.connection()?, request)? {
         Answer::Plan(plan) => Ok(Ok(plan)),

@@ -8,7 +8,7 @@ use super::namespace::verdict::{OURS, Wording, verdict};
 use super::namespace::{ExecArgs, Host, NsenterArgs, RunArgs, UnshareArgs, UsageError};
 use super::printer::{Printer, Verbosity};
 use super::report;
-use crate::app;
+use crate::app::{self, Place};
 use crate::namespace::explain::render;
 use crate::protocol::outcome::Outcome;
 use crate::protocol::request::ExecRequest;
@@ -84,6 +84,19 @@ pub fn exec(target: &Target, args: &ExecArgs) -> u8 {
 
 /// Runs the request and says how it ended.
 pub fn run(target: &Target, wording: Wording, request: Result<ExecRequest, UsageError>) -> u8 {
+    run_in(|| environment::place(target), wording, request)
+}
+
+/// The same from the user's home on, wherever it is typed.
+pub fn run_at_home(target: &Target, request: Result<ExecRequest, UsageError>) -> u8 {
+    run_in(|| environment::place(target).map(Place::at_home), Wording::Podman, request)
+}
+
+fn run_in(
+    place: impl FnOnce() -> anyhow::Result<Place>,
+    wording: Wording,
+    request: Result<ExecRequest, UsageError>,
+) -> u8 {
     let request = match request {
         Ok(request) => request,
         Err(e) => {
@@ -91,8 +104,7 @@ pub fn run(target: &Target, wording: Wording, request: Result<ExecRequest, Usage
             return wording.usage_code();
         }
     };
-    let outcome =
-        environment::place(target).and_then(|place| app::run::run(&place, request, report::aside));
+    let outcome = place().and_then(|place| app::run::run(&place, request, report::aside));
     match outcome {
         Ok(outcome) => {
             let verdict = verdict(wording, &outcome);

@@ -113,12 +113,17 @@ impl Machine {
         self.start_saying(&[]);
     }
 
-    /// With no proxy in this host's environment, and this on stderr.
+    /// With no proxy in this host's environment, and this on stderr. Typed in a
+    /// directory that the guest shares, which is not where its playbook goes.
     pub fn start_saying(&self, texts: &[&str]) {
         let start = ["machine", "start", "--timeout", copies::PATIENCE];
         let mut start = self.home.nsvm([&start[..], &["--wait-for", "system", NAME]].concat());
         for name in features::PROXY_VARIABLES {
             start.env_remove(name);
+        }
+        let shared = self.home.path().join("shared dir");
+        if shared.exists() {
+            start.current_dir(shared);
         }
         Ran(start.output().unwrap())
             .exits(0)

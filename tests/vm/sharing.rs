@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::Home;
+use crate::common::{Home, Ran};
 use crate::machine::Machine;
 
 const WRITABLE: &str = "/mnt/my own dir";
@@ -44,6 +44,17 @@ pub fn volumes(machine: &Machine) {
     let pwd = ["--machine", machine.name(), "unshare", "--map-root-user", "pwd"];
     let here = machine.home.nsvm(pwd).current_dir(&below).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&here.stdout), format!("{WRITABLE}/below\n"));
+    // But not what starts at the user's home, wherever it is typed.
+    let in_shared = |args: &[&str]| {
+        Ran(machine.home.nsvm(args.iter().copied()).current_dir(&below).output().unwrap()).exits(0)
+    };
+    let copied = format!("{}:typed in a volume", machine.name());
+    in_shared(&["machine", "cp", "-q", "/etc/hostname", &copied]);
+    let (home, listed) = (machine.says(["pwd"]), ["ls", "typed in a volume"]);
+    assert_eq!(machine.says(listed), listed[1]);
+    assert!(fs::read_dir(&below).unwrap().next().is_none());
+    in_shared(&["machine", "ssh", machine.name(), "pwd"]).prints(&format!("{home}\n"));
+    machine.says(["rm", "typed in a volume"]);
     root(&format!("touch '{READ_ONLY}/x'")).exits(1).complains(&["Read-only file system"]);
     // Not the guest's word: QEMU refuses although the guest mounts it anew.
     let again = "mount -t 9p -o trans=virtio,version=9p2000.L,rw nsvm1 /srv";

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use crate::app::terminal::TtyChoice;
 use crate::cli::environment::{self, Stopped, Target};
-use crate::cli::namespace::verdict::Wording;
 use crate::cli::namespace::{Host, UsageError, bytes};
 use crate::cli::run;
 use crate::machine::name::MachineName;
@@ -14,8 +13,8 @@ use crate::protocol::request::{Bytes, ExecRequest, UserSpec};
 ///
 /// The first argument is a machine only if there is one of that name. Without
 /// `--`, arguments are joined by spaces and evaluated by the user's shell, as
-/// podman does; after `--` they arrive exactly as typed. Neither your SSH
-/// configuration nor your own keys are used.
+/// podman does; after `--` they arrive exactly as typed. It starts in the user's
+/// home. Neither your SSH configuration nor your own keys are used.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  nsvm machine ssh work 'ls /etc | wc -l'")]
 pub struct SshArgs {
@@ -35,7 +34,7 @@ pub fn run(args: &SshArgs) -> anyhow::Result<u8> {
     };
     let plan = plan(&args.words, has_separator(&typed), exists, context.store.default_name());
     let target = Target::Machine(plan.machine.clone(), Stopped::AsConfigured);
-    Ok(run::run(&target, Wording::Podman, args.request(&plan)))
+    Ok(run::run_at_home(&target, args.request(&plan)))
 }
 
 /// What the words mean.
