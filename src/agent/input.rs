@@ -15,8 +15,12 @@ use super::sys;
 use crate::protocol::frame::{FrameError, Kind};
 use crate::protocol::message::INITIAL_STDIN_CREDIT;
 
-/// Credit is granted in steps of this size, a quarter of the window.
-const GRANT: usize = INITIAL_STDIN_CREDIT / 4;
+/// What may be queued for a program that reads on: one grant is larger by the
+/// difference.
+const WINDOW: usize = 4 * INITIAL_STDIN_CREDIT;
+
+/// Credit is granted in steps of a quarter of what may be queued: each is a packet.
+const STEPS: usize = 4;
 
 /// The end of input in a terminal (termios(3), VEOF).
 const CTRL_D: u8 = 4;
@@ -36,6 +40,10 @@ pub struct Input {
     sink: Sink,
     queue: VecDeque<u8>,
     ended: bool,
+    /// What may be queued.
+    window: usize,
+    /// Something was granted. A pipe alone takes that much.
+    has_granted: bool,
     /// Written since credit was last granted.
     consumed: usize,
 }
@@ -51,7 +59,8 @@ impl Input {
     }
 
     const fn new(sink: Sink) -> Self {
-        Self { sink, queue: VecDeque::new(), ended: false, consumed: 0 }
+        let window = INITIAL_STDIN_CREDIT;
+        Self { sink, queue: VecDeque::new(), ended: false, window, has_granted: false, consumed: 0 }
     }
 
     /// Takes bytes from the host and writes what the program takes now.
@@ -59,13 +68,33 @@ impl Input {
         if self.ended {
             return Err(FrameError::OutOfPlace(Kind::Stdin));
         }
-        if self.queue.len() + bytes.len() > INITIAL_STDIN_CREDIT {
+        if self.queue.len() + bytes.len() > self.window {
             let reason = "more than the credit".to_owned();
             return Err(FrameError::Malformed { kind: Kind::Stdin, reason });
         }
-        self.queue.extend(bytes);
+        let written = if self.queue.is_empty() { self.write_through(bytes) } else { 0 };
+        if !matches!(self.sink, Sink::Closed) {
+            self.queue.extend(&bytes[written..]);
+        }
         self.flush();
         Ok(())
+    }
+
+    /// Writes from where the bytes are, if nothing waits before them; how many.
+    fn write_through(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() && !matches!(self.sink, Sink::Closed) {
+            match self.write_once(&bytes[written..]) {
+                Ok(count) => written += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.failed(&e);
+                    break;
+                }
+            }
+        }
+        self.consumed += written;
+        written
     }
 
     /// No more will come.
@@ -94,15 +123,15 @@ impl Input {
     /// Writes what the program takes now.
     pub fn flush(&mut self) {
         while self.is_waiting() {
-            match self.write_once() {
-                Ok(count) => {
-                    self.queue.drain(..count);
-                    self.consumed += count;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The program has closed its stdin; what comes is dropped.
-                Err(_) => self.close(),
+            let mut waiting = std::mem::take(&mut self.queue);
+            let written = self.write_through(waiting.as_slices().0);
+            // What a program does not want any more is dropped.
+            if !matches!(self.sink, Sink::Closed) {
+                waiting.drain(..written);
+                self.queue = waiting;
+            }
+            if written == 0 {
+                break;
             }
         }
         if self.ended && self.queue.is_empty() {
@@ -112,10 +141,20 @@ impl Input {
 
     /// Credit to grant now, in bytes; 0 for none. A closed stdin gets none.
     pub fn take_credit(&mut self) -> u32 {
-        if self.consumed < GRANT || matches!(self.sink, Sink::Closed) {
+        if self.consumed < self.window / STEPS || matches!(self.sink, Sink::Closed) {
             return 0;
         }
-        u32::try_from(std::mem::take(&mut self.consumed)).unwrap_or(u32::MAX)
+        let window = if self.has_granted { WINDOW } else { self.window };
+        let more = window - self.window;
+        (self.window, self.has_granted) = (window, true);
+        u32::try_from(std::mem::take(&mut self.consumed) + more).unwrap_or(u32::MAX)
+    }
+
+    /// A program that has closed its stdin gets no more.
+    fn failed(&mut self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            self.close();
+        }
     }
 
     fn close(&mut self) {
@@ -123,8 +162,7 @@ impl Input {
         self.sink = Sink::Closed;
     }
 
-    fn write_once(&mut self) -> io::Result<usize> {
-        let (bytes, _) = self.queue.as_slices();
+    fn write_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let write = |fd: &OwnedFd| rustix::io::write(fd, bytes).map_err(io::Error::from);
         match &self.sink {
             Sink::Pipe(fd) => match write(fd) {
@@ -186,10 +224,22 @@ mod tests {
         assert_eq!(input.take_credit(), 65_536);
         assert_eq!(input.take_credit(), 0);
         assert!(input.push(&vec![0; 65_537]).is_err());
-        let _ = read.read_to_end(&mut Vec::new());
-        input.writable().await.unwrap();
-        input.flush();
-        assert_eq!(input.take_credit(), 65_536);
+        let mut take = async |input: &mut Input| {
+            let _ = read.read_to_end(&mut Vec::new());
+            input.writable().await.unwrap();
+            input.flush();
+        };
+        take(&mut input).await;
+        // It reads on: the window opens.
+        assert_eq!(input.take_credit() as usize, 65_536 + WINDOW - INITIAL_STDIN_CREDIT);
+        let waits = INITIAL_STDIN_CREDIT - 2 * 65_536;
+        input.push(&vec![0; WINDOW - waits]).unwrap();
+        assert!(input.push(&[0]).is_err());
+        for _ in 0..WINDOW / STEPS / 65_536 {
+            assert_eq!(input.take_credit(), 0);
+            take(&mut input).await;
+        }
+        assert_eq!(input.take_credit() as usize, WINDOW / STEPS);
     }
 
     #[tokio::test(flavor = "current_thread")]

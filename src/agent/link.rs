@@ -13,12 +13,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures::io::{AsyncRead, AsyncWrite};
+use nix::fcntl::FcntlArg;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::sys;
 
-/// What is read at once, and how much unwritten output stops yamux.
+/// What is read at once.
 const BUFFER: usize = 64 * 1024;
 
 /// Bodies from this size on are written from where they are.
@@ -37,6 +38,45 @@ pub struct Link {
 pub struct Output {
     fd: AsyncFd<OwnedFd>,
     pending: Vec<u8>,
+    room: Room,
+    /// The pipe has that room.
+    is_set: bool,
+}
+
+/// How much may be on its way to sshd, where a word of one stream waits behind
+/// what others have said before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// For one stream, which waits for nobody: fewer and larger writes.
+    Wide,
+    /// For several.
+    Narrow,
+}
+
+impl Room {
+    /// Of a pipe, in bytes. The kernel's own choice, 64 KiB, holds no whole frame.
+    const fn bytes(self) -> i32 {
+        match self {
+            Self::Wide => 128 * 1024,
+            Self::Narrow => 16 * 1024,
+        }
+    }
+
+    /// How much unwritten output stops yamux.
+    const fn pending(self) -> usize {
+        match self {
+            Self::Wide => BUFFER,
+            Self::Narrow => 8 * 1024,
+        }
+    }
+
+    /// The most of one stream in one go, with headers less than the pipe takes.
+    pub const fn share(self) -> usize {
+        match self {
+            Self::Wide => usize::MAX,
+            Self::Narrow => 8 * 1024 - 64,
+        }
+    }
 }
 
 impl Link {
@@ -51,7 +91,12 @@ impl Link {
             read: vec![0; BUFFER],
             start: 0,
             end: 0,
-            output: Rc::new(RefCell::new(Output { fd, pending: Vec::new() })),
+            output: Rc::new(RefCell::new(Output {
+                fd,
+                pending: Vec::new(),
+                room: Room::Wide,
+                is_set: false,
+            })),
         })
     }
 
@@ -107,6 +152,17 @@ impl AsyncWrite for Link {
 }
 
 impl Output {
+    /// Has the pipe hold so much from now on. One that is fuller gets smaller later;
+    /// a socket stays as it is.
+    pub fn set_room(&mut self, room: Room) {
+        if self.room == room && self.is_set {
+            return;
+        }
+        self.room = room;
+        let set = nix::fcntl::fcntl(&self.fd, FcntlArg::F_SETPIPE_SZ(room.bytes()));
+        self.is_set = set != Err(nix::errno::Errno::EBUSY);
+    }
+
     /// Bytes before the first of yamux.
     pub fn push(&mut self, bytes: &[u8]) {
         self.pending.extend(bytes);
@@ -125,7 +181,7 @@ impl Output {
         if buf.len() >= DIRECT {
             return self.poll_write_direct(cx, buf);
         }
-        if self.pending.len() + buf.len() > BUFFER {
+        if self.pending.len() + buf.len() > self.room.pending() {
             ready!(self.poll_flush(cx))?;
         }
         self.pending.extend(buf);
@@ -195,6 +251,23 @@ mod tests {
     use rustix::pipe::{PipeFlags, pipe_with};
 
     use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipe_gets_smaller_once_it_is_emptier() {
+        let (unused, _keep) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let size = |fd: &OwnedFd| nix::fcntl::fcntl(fd, FcntlArg::F_GETPIPE_SZ).unwrap();
+        let link = Link::new(unused, writer).unwrap();
+        let output = link.output();
+        output.borrow_mut().set_room(Room::Wide);
+        assert_eq!(size(&reader), Room::Wide.bytes());
+        rustix::io::write(&output.borrow().fd, &vec![0; 40_000]).unwrap();
+        output.borrow_mut().set_room(Room::Narrow);
+        assert_eq!(size(&reader), Room::Wide.bytes());
+        assert_eq!(rustix::io::read(&reader, &mut vec![0; 40_000]).unwrap(), 40_000);
+        output.borrow_mut().set_room(Room::Narrow);
+        assert_eq!(size(&reader), Room::Narrow.bytes());
+    }
 
     /// In a pipe of packets each write is one: what yamux says in one turn goes
     /// out in one.

@@ -41,6 +41,8 @@ pub struct Way {
     stream: Box<dyn Stream>,
     /// Set before the stream ends, if it ends with its link.
     lost: Rc<Cell<bool>>,
+    /// The most it is given at once: others have their turn in between.
+    share: Rc<Cell<usize>>,
     out: Vec<u8>,
     written: usize,
 }
@@ -68,6 +70,7 @@ pub struct Resumable {
 }
 
 /// How a look at the way ended.
+#[derive(Clone, Copy)]
 enum Found {
     Open,
     /// The link is lost; the client may come back.
@@ -117,8 +120,12 @@ impl Registry {
 
 impl Way {
     /// `lost` is set before `stream` ends if that ends with its link.
-    pub fn new(stream: impl Stream + 'static, lost: Rc<Cell<bool>>) -> Self {
-        Self { stream: Box::new(stream), lost, out: Vec::new(), written: 0 }
+    pub fn new(
+        stream: impl Stream + 'static,
+        lost: Rc<Cell<bool>>,
+        share: Rc<Cell<usize>>,
+    ) -> Self {
+        Self { stream: Box::new(stream), lost, share, out: Vec::new(), written: 0 }
     }
 
     /// Says so and hangs up, without a wait: 13 bytes find room on a new way.
@@ -158,28 +165,37 @@ impl Kept {
 }
 
 impl State {
-    /// Moves what can be moved, both ways.
-    fn turn(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Found {
+    /// Moves what can be moved, both ways: what comes into `wanted` first, and so
+    /// many bytes of it.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        wanted: &mut [u8],
+    ) -> (usize, Found) {
         if self.ended {
-            return Found::Ended;
+            return (0, Found::Ended);
         }
-        let Some(way) = &mut self.way else { return Found::Away };
-        let moved =
-            pull(&mut self.stream, way, cx, buffer).and_then(|()| push(&mut self.stream, way, cx));
-        match moved {
-            Ok(()) => Found::Open,
-            Err(Lost::Way) if way.lost.get() => {
+        let Some(way) = &mut self.way else { return (0, Found::Away) };
+        let (filled, lost) = match pull(&mut self.stream, way, cx, buffer, wanted) {
+            Ok(filled) => (filled, push(&mut self.stream, way, cx).err()),
+            Err((filled, lost)) => (filled, Some(lost)),
+        };
+        (filled, lost.map_or(Found::Open, |lost| self.lost(&lost)))
+    }
+
+    fn lost(&mut self, lost: &Lost) -> Found {
+        let link_lost = self.way.as_ref().is_some_and(|way| way.lost.get());
+        match lost {
+            Lost::Way if link_lost => {
                 self.way = None;
-                Found::Away
+                return Found::Away;
             }
-            Err(lost) => {
-                if let Lost::Rules(error) = lost {
-                    eprintln!("nsvm-agent: hanging up on a client: {error}");
-                }
-                self.ended = true;
-                Found::Ended
-            }
+            Lost::Way => {}
+            Lost::Rules(error) => eprintln!("nsvm-agent: hanging up on a client: {error}"),
         }
+        self.ended = true;
+        Found::Ended
     }
 }
 
@@ -189,29 +205,45 @@ enum Lost {
     Rules(ResumeError),
 }
 
+/// Gives the way all it takes. A record is written from where it is kept.
 fn push(stream: &mut resume::Resumable, way: &mut Way, cx: &mut Context<'_>) -> Result<(), Lost> {
     loop {
         match way.poll_flush(cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Err(_)) => return Err(Lost::Way),
-            Poll::Ready(Ok(())) if !stream.output(&mut way.out) => return Ok(()),
+            Poll::Ready(Ok(())) if stream.confirmation(&mut way.out) => continue,
             Poll::Ready(Ok(())) => {}
+        }
+        let Some(record) = stream.next_output() else { return Ok(()) };
+        let record = &record[..record.len().min(way.share.get())];
+        match Pin::new(&mut way.stream).poll_write(cx, record) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Lost::Way),
+            Poll::Ready(Ok(count)) => stream.gave(count),
         }
     }
 }
 
-/// Reads all there is: the other side's window bounds it.
+/// Reads all there is, into `wanted` as far as that goes: the other side's window
+/// bounds it. How many bytes of `wanted` that is.
 fn pull(
     stream: &mut resume::Resumable,
     way: &mut Way,
     cx: &mut Context<'_>,
     buffer: &mut [u8],
-) -> Result<(), Lost> {
+    wanted: &mut [u8],
+) -> Result<usize, (usize, Lost)> {
+    let mut filled = 0;
     loop {
         match Pin::new(&mut way.stream).poll_read(cx, buffer) {
-            Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(0) | Err(_)) => return Err(Lost::Way),
-            Poll::Ready(Ok(count)) => stream.input(&buffer[..count]).map_err(Lost::Rules)?,
+            Poll::Pending => return Ok(filled),
+            Poll::Ready(Ok(0) | Err(_)) => return Err((filled, Lost::Way)),
+            Poll::Ready(Ok(count)) => {
+                match stream.input_to(&buffer[..count], &mut wanted[filled..]) {
+                    Ok(more) => filled += more,
+                    Err(e) => return Err((filled, Lost::Rules(e))),
+                }
+            }
         }
     }
 }
@@ -220,7 +252,18 @@ impl Resumable {
     /// Ready at the stream's end: its client is gone, or has been away for
     /// longer than the patience.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let found = self.kept.state.borrow_mut().turn(cx, &mut self.buffer.borrow_mut());
+        self.poll_turn(cx, &mut []).1
+    }
+
+    /// The same, and how many bytes came into `wanted`.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, wanted: &mut [u8]) -> (usize, Poll<()>) {
+        let mut state = self.kept.state.borrow_mut();
+        let (filled, found) = state.turn(cx, &mut self.buffer.borrow_mut(), wanted);
+        drop(state);
+        (filled, self.poll_found(cx, found))
+    }
+
+    fn poll_found(&mut self, cx: &mut Context<'_>, found: Found) -> Poll<()> {
         match found {
             Found::Open => {
                 self.timer = None;
@@ -246,11 +289,11 @@ impl AsyncRead for Resumable {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut ended = Poll::Pending;
-        if !self.kept.state.borrow().stream.is_readable() {
-            ended = self.poll_ended(cx);
-        }
         let count = self.kept.state.borrow_mut().stream.read(buf);
+        if count > 0 {
+            return Poll::Ready(Ok(count));
+        }
+        let (count, ended) = self.poll_turn(cx, buf);
         if count == 0 { ended.map(|()| Ok(0)) } else { Poll::Ready(Ok(count)) }
     }
 }

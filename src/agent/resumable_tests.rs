@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 fn way() -> (DuplexStream, Rc<Cell<bool>>, Way) {
     let (client, agent) = tokio::io::duplex(64 * 1024);
     let lost = Rc::new(Cell::new(false));
-    (client, Rc::clone(&lost), Way::new(agent.compat(), lost))
+    (client, Rc::clone(&lost), Way::new(agent.compat(), lost, Rc::new(Cell::new(1000))))
 }
 
 fn opening(resume: Option<u64>) -> Opening {

@@ -22,7 +22,7 @@ use yamux::{Config, Connection, Mode};
 use super::cgroup::Cgroups;
 use super::handover;
 use super::launch::launcher;
-use super::link::Link;
+use super::link::{Link, Room};
 use super::resumable::{Registry, Way};
 use super::session::{self, KernelOf, Service};
 use super::sys;
@@ -60,6 +60,11 @@ struct Desk {
 }
 
 impl Desk {
+    /// One reference is this one's own.
+    fn room(&self) -> Room {
+        if Rc::strong_count(&self.served) > 2 { Room::Narrow } else { Room::Wide }
+    }
+
     fn hello(&self) -> Hello {
         let busy = Rc::strong_count(&self.served) > 1;
         Hello { busy, ..self.service.about.hello().clone() }
@@ -174,8 +179,12 @@ async fn drive(link: Link, desk: Rc<Desk>) {
     config.set_split_send_size(resume::HEADER + frame::HEADER + MAX_DATA);
     let mut connection = Connection::new(link, config, Mode::Server);
     let lost = SetAtEnd(Rc::default());
+    let share = Rc::new(Cell::new(Room::Wide.share()));
     loop {
         let next = poll_fn(|cx| {
+            let room = desk.room();
+            share.set(room.share());
+            output.borrow_mut().set_room(room);
             let next = connection.poll_next_inbound(cx);
             match output.borrow_mut().poll_flush(cx) {
                 Poll::Ready(Err(e)) => Poll::Ready(Some(Err(e.into()))),
@@ -183,8 +192,8 @@ async fn drive(link: Link, desk: Rc<Desk>) {
             }
         });
         let Some(Ok(stream)) = next.await else { return };
-        let (desk, lost) = (Rc::clone(&desk), Rc::clone(&lost.0));
-        spawn_local(async move { serve_stream(stream, lost, &desk).await });
+        let (desk, lost, share) = (Rc::clone(&desk), Rc::clone(&lost.0), Rc::clone(&share));
+        spawn_local(async move { serve_stream(stream, lost, share, &desk).await });
     }
 }
 
@@ -199,7 +208,12 @@ impl Drop for SetAtEnd {
 }
 
 /// A stream of plain frames, or one that begins with an opening.
-async fn serve_stream(mut stream: yamux::Stream, lost: Rc<Cell<bool>>, desk: &Desk) {
+async fn serve_stream(
+    mut stream: yamux::Stream,
+    lost: Rc<Cell<bool>>,
+    share: Rc<Cell<usize>>,
+    desk: &Desk,
+) {
     let _served = Rc::clone(&desk.served);
     let mut opening = [0; Opening::LENGTH];
     let Ok(first @ 1..) = stream.read(&mut opening).await else { return };
@@ -213,7 +227,7 @@ async fn serve_stream(mut stream: yamux::Stream, lost: Rc<Cell<bool>>, desk: &De
         return;
     }
     let Some(opening) = Opening::decode(&opening) else { return };
-    if let Some(stream) = desk.streams.open(&opening, Way::new(stream, lost)) {
+    if let Some(stream) = desk.streams.open(&opening, Way::new(stream, lost, share)) {
         session::serve(stream, Decoder::default(), &desk.service).await;
     }
 }

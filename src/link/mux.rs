@@ -8,18 +8,23 @@ use yamux::{Config, Connection, ConnectionError, Mode};
 
 use super::io::ChannelIo;
 use super::{LinkError, OpenReply};
+use crate::protocol::{frame, resume};
 
 /// Commands that may run at once through one link.
 const MAX_STREAMS: usize = 512;
 
 /// Bounds what an agent can make us buffer: the least that yamux takes for
-/// [`MAX_STREAMS`] streams.
-const RECEIVE_WINDOW: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize;
+/// [`MAX_STREAMS`] streams, and 16 MiB by which windows of busy ones may grow.
+/// A stream has 1 MiB on its way at most (`protocol::resume`), and each window's
+/// worth of it costs the guest a packet.
+const RECEIVE_WINDOW: usize = MAX_STREAMS * yamux::DEFAULT_CREDIT as usize + (16 << 20);
 
 fn config() -> Config {
     let mut config = Config::default();
     config.set_max_num_streams(MAX_STREAMS);
     config.set_max_connection_receive_window(Some(RECEIVE_WINDOW));
+    // One record of a client in one frame.
+    config.set_split_send_size(resume::HEADER + frame::HEADER + frame::MAX_DATA);
     config
 }
 

@@ -12,9 +12,12 @@ pub const HEADER: usize = 13;
 /// The most that a record carries: one whole frame of data.
 const MAX_RECORD: usize = frame::HEADER + frame::MAX_DATA;
 
-/// What was read is confirmed in steps of this size, a quarter of the window:
-/// short commands confirm nothing.
-const CONFIRM: u64 = WINDOW as u64 / 4;
+/// What was read is confirmed in steps of this size, half of the window: short
+/// commands confirm nothing, and each step is a packet.
+const CONFIRM: u64 = WINDOW as u64 / 2;
+
+/// Up to this length a record is joined to the one before once it was given.
+const SMALL: usize = 4096;
 
 const DATA: u8 = 1;
 const CONFIRMED: u8 = 2;
@@ -38,11 +41,17 @@ pub enum ResumeError {
 /// of the way, which may be replaced at any time (`resumed`).
 #[derive(Debug, Default)]
 pub struct Resumable {
-    /// Written, from the offset `confirmed` on.
-    held: VecDeque<u8>,
+    /// Records from the one that has the offset `confirmed` on, as they go out.
+    held: VecDeque<Record>,
+    /// Ever written.
+    written: u64,
     confirmed: u64,
-    /// Given to the present way up to here.
-    sent: u64,
+    /// How many of them were given to the present way whole, and how many bytes
+    /// of the next.
+    given: usize,
+    given_of_next: usize,
+    /// The other side may have received up to here.
+    reached: u64,
     /// Received and not yet read; ends at the offset `received`.
     arrived: VecDeque<u8>,
     received: u64,
@@ -58,12 +67,60 @@ pub struct Resumable {
     new: usize,
 }
 
+/// Bytes behind their header.
+#[derive(Debug)]
+struct Record {
+    /// The offset of the first byte.
+    begin: u64,
+    wire: Vec<u8>,
+}
+
+impl Record {
+    fn new(begin: u64, bytes: &[u8]) -> Self {
+        let mut wire = Vec::with_capacity(HEADER + bytes.len());
+        wire.extend(header(DATA, begin, bytes.len()));
+        wire.extend_from_slice(bytes);
+        Self { begin, wire }
+    }
+
+    const fn length(&self) -> usize {
+        self.wire.len() - HEADER
+    }
+
+    const fn end(&self) -> u64 {
+        self.begin + self.length() as u64
+    }
+
+    /// Takes more, up to the most; how many.
+    fn append(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(MAX_RECORD - self.length());
+        self.wire.extend_from_slice(&bytes[..count]);
+        let header = header(DATA, self.begin, self.length());
+        self.wire[..HEADER].copy_from_slice(&header);
+        count
+    }
+}
+
 impl Resumable {
     /// Takes bytes to send; how many. 0: the window is full, wait for input.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(WINDOW - self.held.len());
-        self.held.extend(&bytes[..count]);
-        count
+        let room = WINDOW.saturating_sub(self.unconfirmed());
+        let bytes = &bytes[..bytes.len().min(room)];
+        let mut rest = bytes;
+        // What waits for its way becomes one record, not many.
+        if self.given < self.held.len()
+            && (self.given + 1 < self.held.len() || self.given_of_next == 0)
+            && let Some(last) = self.held.back_mut()
+        {
+            rest = &rest[last.append(rest)..];
+        }
+        for part in rest.chunks(MAX_RECORD) {
+            let begin = self.written + (bytes.len() - rest.len()) as u64;
+            self.held.push_back(Record::new(begin, part));
+            rest = &rest[part.len()..];
+        }
+        self.written += bytes.len() as u64;
+        bytes.len()
     }
 
     /// Gives bytes that have arrived; how many.
@@ -86,35 +143,70 @@ impl Resumable {
     /// Appends what shall go out now, a confirmation and at most one record of
     /// bytes; whether that was anything.
     pub fn output(&mut self, out: &mut Vec<u8>) -> bool {
-        let confirms = self.has_to_confirm();
-        if confirms {
-            self.told = self.read_so_far();
-            self.tells_again = false;
-            out.extend(header(CONFIRMED, self.told, 0));
-        }
-        let begin = usize::try_from(self.sent - self.confirmed).unwrap_or(usize::MAX);
-        let count = (self.held.len() - begin).min(MAX_RECORD);
-        if count == 0 {
-            return confirms;
-        }
-        out.extend(header(DATA, self.sent, count));
-        let (front, back) = self.held.as_slices();
-        let of_front = begin.min(front.len())..(begin + count).min(front.len());
-        let of_back = (begin + of_front.len()).saturating_sub(front.len());
-        let rest = count - of_front.len();
-        out.extend_from_slice(&front[of_front]);
-        out.extend_from_slice(&back[of_back..of_back + rest]);
-        self.sent += count as u64;
+        let confirms = self.confirmation(out);
+        let Some(record) = self.next_output() else { return confirms };
+        out.extend_from_slice(record);
+        let count = record.len();
+        self.gave(count);
         true
+    }
+
+    /// Appends a confirmation, if it is time for one and no record is half given;
+    /// whether it was.
+    pub fn confirmation(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.given_of_next > 0 || !self.has_to_confirm() {
+            return false;
+        }
+        self.told = self.read_so_far();
+        self.tells_again = false;
+        out.extend(header(CONFIRMED, self.told, 0));
+        true
+    }
+
+    /// The rest of the record that goes out next, to be followed by [`Self::gave`].
+    pub fn next_output(&self) -> Option<&[u8]> {
+        Some(&self.held.get(self.given)?.wire[self.given_of_next..])
+    }
+
+    /// So many bytes of [`Self::next_output`] were given to the way.
+    pub fn gave(&mut self, count: usize) {
+        let Some(record) = self.held.get(self.given) else { return };
+        self.reached = self.reached.max(record.end());
+        self.given_of_next += count;
+        if self.given_of_next >= record.wire.len() {
+            (self.given, self.given_of_next) = (self.given + 1, 0);
+            self.join_small();
+        }
+    }
+
+    /// A stream of short words would be kept as thousands of records: those that
+    /// were given become one.
+    fn join_small(&mut self) {
+        let Some(before) = self.given.checked_sub(2) else { return };
+        let (first, last) = (&self.held[before], &self.held[before + 1]);
+        if last.length() > SMALL || first.length() + last.length() > MAX_RECORD {
+            return;
+        }
+        if let Some(last) = self.held.remove(before + 1) {
+            self.held[before].append(&last.wire[HEADER..]);
+            self.given -= 1;
+        }
     }
 
     /// Whether [`Self::output`] would give something.
     pub fn has_output(&self) -> bool {
-        self.sent - self.confirmed < self.held.len() as u64 || self.has_to_confirm()
+        self.given < self.held.len() || self.has_to_confirm()
     }
 
     /// Takes bytes that came, cut anyhow.
-    pub fn input(&mut self, mut bytes: &[u8]) -> Result<(), ResumeError> {
+    pub fn input(&mut self, bytes: &[u8]) -> Result<(), ResumeError> {
+        self.input_to(bytes, &mut []).map(drop)
+    }
+
+    /// The same, but what is to be read next is given at once, without being
+    /// kept; how many bytes of `buffer` that is.
+    pub fn input_to(&mut self, mut bytes: &[u8], buffer: &mut [u8]) -> Result<usize, ResumeError> {
+        let mut filled = 0;
         while !bytes.is_empty() {
             if self.header_held < HEADER {
                 let count = (HEADER - self.header_held).min(bytes.len());
@@ -125,25 +217,33 @@ impl Resumable {
                     self.begin_record()?;
                 }
             } else {
-                bytes = self.take_payload(bytes);
+                let (rest, count) = self.take_payload(bytes, &mut buffer[filled..]);
+                (bytes, filled) = (rest, filled + count);
             }
             if self.header_held == HEADER && self.known + self.new == 0 {
                 self.header_held = 0;
             }
         }
-        Ok(())
+        Ok(filled)
     }
 
     /// A new way begins where the other side has received `offset` bytes.
     /// What the old one had not brought here whole will come again.
     pub fn resumed(&mut self, offset: u64) -> Result<(), ResumeError> {
-        if offset < self.confirmed || offset > self.confirmed + self.held.len() as u64 {
+        if offset < self.confirmed || offset > self.written {
             return Err(ResumeError::NeverSent(offset));
         }
         (self.header_held, self.known, self.new) = (0, 0, 0);
-        self.sent = offset;
+        // A record that is there in part comes again whole.
+        self.given = self.held.iter().take_while(|record| record.end() <= offset).count();
+        self.given_of_next = 0;
+        self.reached = self.reached.max(offset);
         self.tells_again = self.told > 0;
         Ok(())
+    }
+
+    fn unconfirmed(&self) -> usize {
+        usize::try_from(self.written - self.confirmed).unwrap_or(usize::MAX)
     }
 
     fn has_to_confirm(&self) -> bool {
@@ -181,26 +281,31 @@ impl Resumable {
 
     /// What may be forgotten: bytes that were sent before and are read now.
     fn confirm(&mut self, offset: u64) -> Result<(), ResumeError> {
-        if offset > self.sent {
+        if offset > self.reached {
             return Err(ResumeError::NeverSent(offset));
         }
         // An older word than the last one is no news.
-        let news = offset.saturating_sub(self.confirmed);
-        self.held.drain(..usize::try_from(news).unwrap_or(usize::MAX));
-        self.confirmed += news;
+        self.confirmed = self.confirmed.max(offset);
+        // What is confirmed was given whole; one that comes again is not needed.
+        while self.given > 0 && self.held.front().is_some_and(|record| record.end() <= offset) {
+            self.held.pop_front();
+            self.given -= 1;
+        }
         Ok(())
     }
 
-    /// The rest of `bytes`.
-    fn take_payload<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// The rest of `bytes`, and how many went into `buffer`.
+    fn take_payload<'a>(&mut self, bytes: &'a [u8], buffer: &mut [u8]) -> (&'a [u8], usize) {
         let skipped = self.known.min(bytes.len());
         self.known -= skipped;
         let bytes = &bytes[skipped..];
         let (taken, rest) = bytes.split_at(self.new.min(bytes.len()));
-        self.arrived.extend(taken);
+        let at_once = if self.arrived.is_empty() { taken.len().min(buffer.len()) } else { 0 };
+        buffer[..at_once].copy_from_slice(&taken[..at_once]);
+        self.arrived.extend(&taken[at_once..]);
         self.received += taken.len() as u64;
         self.new -= taken.len();
-        rest
+        (rest, at_once)
     }
 }
 
