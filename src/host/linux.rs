@@ -76,6 +76,17 @@ pub fn forget_start() {
     }
 }
 
+/// Gives the kernel what the heap holds and nobody uses: glibc keeps what a burst of
+/// commands took for the next one (malloc_trim(3)).
+pub fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, by any thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        nix::libc::malloc_trim(0);
+    }
+}
+
 /// The mappings of `file` that cannot be written and in which nothing was, not
 /// even by the loader (proc(5), `/proc/pid/smaps`).
 fn unwritten(maps: &str, file: &str) -> Vec<Range<usize>> {

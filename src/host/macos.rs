@@ -38,6 +38,9 @@ fn output(command: &mut Command) -> Option<String> {
 /// Nothing to do: the system counts a program's pages only where they differ.
 pub fn forget_start() {}
 
+/// Nothing to do: the system takes what a heap does not use when it is short.
+pub fn return_free_memory() {}
+
 /// Whether TLS reads `SSL_CERT_FILE` of itself. macOS asks its keychain.
 pub fn tls_reads_ssl_cert_file() -> bool {
     false

@@ -20,7 +20,7 @@ pub use facts::{
 pub use lock::{inherit, is_locked, try_lock};
 pub use process::{
     close_inherited_files, detach, end_group, end_with_parent, forget_start, hide_window,
-    kill_process_with_argument, leave_session, own_group,
+    kill_process_with_argument, leave_session, own_group, return_free_memory,
 };
 
 /// Nothing runs in the background here.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Driver, Happening};
+use crate::host;
 use crate::link::Link;
 use crate::machine::config::Provisioning;
 use crate::store::AgentRecord;
@@ -49,8 +50,12 @@ impl Driver {
         self.tasks.push(tokio::spawn(keeping));
     }
 
-    /// The record is written anew for what somebody may want to know.
+    /// The record is written anew for what somebody may want to know. Clocks are read
+    /// every few seconds: time to tidy up, too, if nobody waits.
     pub(super) fn note_clock(&mut self, reading: Reading) {
+        if self.desk.uses.now() == 0 {
+            host::return_free_memory();
+        }
         let known = self.run.clock_drift_ms;
         let told = known.is_some_and(|known| known.abs_diff(reading.drift_ms) < DRIFT_TOLD);
         if told && !reading.stepped && !self.unwritten {
