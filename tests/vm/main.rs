@@ -20,6 +20,7 @@ mod fair;
 mod features;
 #[cfg(target_arch = "x86_64")]
 mod foreign;
+mod full_disk;
 mod guest;
 mod link;
 mod machine;
@@ -130,6 +131,12 @@ fn the_link_of_a_machine() {
 fn machines_that_begin_as_copies() {
     let _alone = alone();
     templates::story();
+}
+
+#[test]
+fn a_host_whose_disk_is_full() {
+    let _alone = alone();
+    full_disk::story();
 }
 
 #[test]

@@ -32,11 +32,16 @@ pub fn download(
     let unpacked = std::thread::scope(|scope| {
         let packing =
             scope.spawn(|| guest.script(PACK, &[from], Box::new(io::empty()), Box::new(writer)));
-        let watched = Watched { reader, what: format!("receiving {from}"), done: 0, progress };
-        let unpacked = unpack::unpack(watched, stage.path());
+        let what = format!("receiving {from}");
+        let mut watched = Watched { reader, what, done: 0, ended: false, progress };
+        let unpacked = unpack::unpack(&mut watched, stage.path());
+        let ended = watched.ended;
+        // A guest that sends more than anybody takes is told so.
+        drop(watched);
         let packed = packing.join().map_err(|_| anyhow!("receiving it panicked"))?;
-        // A guest that fails sends half a tar: its own words say more.
-        packed.and(unpacked)
+        // A guest that fails sends half a tar: its own words say more. What fails
+        // here is the reason for what it says then.
+        if ended || unpacked.is_ok() { packed.and(unpacked) } else { unpacked }
     })?;
     let name = last_name(from).unwrap_or(unpacked.file_name().unwrap_or_default());
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
@@ -66,12 +71,15 @@ struct Watched<'a, R> {
     reader: R,
     what: String,
     done: u64,
+    /// All was read.
+    ended: bool,
     progress: &'a dyn Progress,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
         let before = self.done / STRIDE;
         self.done += count as u64;
         if self.done / STRIDE > before {
