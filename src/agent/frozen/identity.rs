@@ -17,8 +17,10 @@ const ROOTS: [&str; 2] = ["root", "var/roothome"];
 /// Where keys are in a home: Ignition has a file of its own.
 const KEYS: [&str; 2] = [".ssh/authorized_keys", ".ssh/authorized_keys.d/ignition"];
 
-/// Random bytes of this boot, which no other machine may have.
-const SECRETS: [&str; 3] = [
+/// What no other machine may have: the config that Ignition was given, with its keys,
+/// and random bytes of this boot.
+const SECRETS: [&str; 4] = [
+    "run/ignition.json",
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
     "var/lib/NetworkManager/secret_key",
