@@ -53,5 +53,19 @@ fn kill(context: &Context, name: &MachineName) -> anyhow::Result<()> {
     if !killed {
         bail!("a QEMU with \"-uuid {uuid}\" among its arguments is left over: end it");
     }
+    await_unlocked(context, name)
+}
+
+/// Returns when a QEMU that was killed has let go of the machine: its arguments are
+/// gone first, then its memory is freed, and its locks go last (exit(2) of Linux).
+pub(super) fn await_unlocked(context: &Context, name: &MachineName) -> anyhow::Result<()> {
+    let lock = context.store.paths(name).vm_lock();
+    let end = Instant::now() + PATIENCE;
+    while is_locked(&lock)? {
+        if Instant::now() >= end {
+            bail!("the QEMU of machine \"{name}\" was killed and has not ended");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     Ok(())
 }

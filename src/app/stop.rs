@@ -126,7 +126,7 @@ fn end_lost_vm(context: &Context, name: &MachineName) -> anyhow::Result<()> {
         None => false,
     };
     if ended {
-        return Ok(());
+        return left_over::await_unlocked(context, name);
     }
     Err(Refusal::new(format!("the VM of machine \"{name}\" cannot be identified for certain"))
         .hint(format!(
