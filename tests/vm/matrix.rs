@@ -118,8 +118,11 @@ fn twenty(machine: &Machine, victim: Victim, signal: Signal) {
         (Victim::Supervisor | Victim::Sshd, _) => Ends::Own,
     };
     for (n, (mut command, stderr)) in running.into_iter().enumerate() {
-        // The end of its input is the end of a program that is still there.
-        drop(command.stdin.take());
+        // The end of its input is the end of a program that is still there, and would
+        // race with a signal that is passed on.
+        if !matches!(ends, Ends::By(_)) {
+            drop(command.stdin.take());
+        }
         ended(command, stderr, n + 30, ends);
     }
 }
