@@ -17,6 +17,9 @@ t=$(readlink -f -- "$t") && cd -- "$(dirname -- "$t")" && exec tar -cf - -- "./$
 /// Bytes between two events.
 const STRIDE: u64 = 1 << 20;
 
+/// More than follows the last entry of a tar (tar(1): records of 10 KiB).
+const PADDING: u64 = 64 << 10;
+
 pub fn download(
     guest: &Guest,
     from: &str,
@@ -33,19 +36,25 @@ pub fn download(
         let packing =
             scope.spawn(|| guest.script(PACK, &[from], Box::new(io::empty()), Box::new(writer)));
         let what = format!("receiving {from}");
-        let mut watched = Watched { reader, what, done: 0, ended: false, progress };
+        let mut watched = Watched { reader, what, done: 0, progress };
         let unpacked = unpack::unpack(&mut watched, stage.path());
-        let ended = watched.ended;
+        let whole = unpacked.is_ok() || ends_soon(&mut watched);
         // A guest that sends more than anybody takes is told so.
         drop(watched);
         let packed = packing.join().map_err(|_| anyhow!("receiving it panicked"))?;
         // A guest that fails sends half a tar: its own words say more. What fails
-        // here is the reason for what it says then.
-        if ended || unpacked.is_ok() { packed.and(unpacked) } else { unpacked }
+        // here amid a tar is the reason for what the guest says then.
+        if whole { packed.and(unpacked) } else { unpacked }
     })?;
     let name = last_name(from).unwrap_or(unpacked.file_name().unwrap_or_default());
     let target = if to.is_dir() { to.join(name) } else { to.to_owned() };
     unpack::place(&unpacked, &target).with_context(|| format!("writing \"{}\"", target.display()))
+}
+
+/// Whether all of a tar was read, but for what pads it.
+fn ends_soon(reader: &mut impl Read) -> bool {
+    let mut rest = reader.take(PADDING + 1);
+    io::copy(&mut rest, &mut io::sink()).is_ok_and(|count| count <= PADDING)
 }
 
 fn parent(path: &Path) -> Result<&Path, Refusal> {
@@ -71,15 +80,12 @@ struct Watched<'a, R> {
     reader: R,
     what: String,
     done: u64,
-    /// All was read.
-    ended: bool,
     progress: &'a dyn Progress,
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
-        self.ended |= count == 0 && !buffer.is_empty();
         let before = self.done / STRIDE;
         self.done += count as u64;
         if self.done / STRIDE > before {
@@ -100,6 +106,13 @@ mod tests {
         for none in ["", ".", "/", "~", "a/.."] {
             assert_eq!(last_name(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn what_pads_a_tar_is_no_more_of_it() {
+        let zeros = |length: u64| io::repeat(0).take(length);
+        assert!(ends_soon(&mut zeros(0)) && ends_soon(&mut zeros(PADDING)));
+        assert!(!ends_soon(&mut zeros(PADDING + 1)));
     }
 
     #[test]
