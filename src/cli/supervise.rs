@@ -27,7 +27,9 @@ pub fn run(args: &SuperviseArgs) -> anyhow::Result<u8> {
 pub fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("NSVM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // What cannot be written, on a full disk, would be told on stderr, and panic there.
+    log.log_internal_errors(false).init();
 }
 
 /// The runtime catches a panic of a task and goes on without it: `start` would wait
