@@ -86,8 +86,12 @@ fn prepare(context: &Context, name: &MachineName) -> anyhow::Result<(Lock, Serve
     }
     left_over::settle(context, name)?;
     template::undo_half_begun(context, name)?;
-    let server = Server::bind(&paths.control_socket())
-        .with_context(|| format!("listening on \"{}\"", paths.control_socket().display()))?;
+    let server = Server::bind(&paths.control_socket()).inspect_err(|_| {
+        // Of a start that comes to nothing; that of a living VM is not empty.
+        let _ = std::fs::remove_dir(paths.runtime_dir());
+    });
+    let server =
+        server.with_context(|| format!("listening on \"{}\"", paths.control_socket().display()))?;
     Ok((alive, server))
 }
 
