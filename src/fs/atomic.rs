@@ -88,6 +88,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     once()
 }
 
+/// The same, where nothing there is fine.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a rename in `dir` survive a power cut. Windows has no such call.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }

@@ -3,5 +3,7 @@
 mod atomic;
 mod lock;
 
-pub use atomic::{Access, create_dir_owner_only, remove, sweep, sync_dir, write_atomic};
+pub use atomic::{
+    Access, create_dir_owner_only, remove, remove_if_there, sweep, sync_dir, write_atomic,
+};
 pub use lock::{Lock, is_locked};

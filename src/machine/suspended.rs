@@ -138,11 +138,10 @@ impl Hardware {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hardware() -> Hardware {
-        Hardware {
+impl Hardware {
+    /// One for tests.
+    pub fn example() -> Self {
+        Self {
             qemu_version: "7.2.22".into(),
             qemu_build: "1-2".into(),
             accelerator: "tcg".into(),
@@ -154,6 +153,11 @@ mod tests {
             keeps_memory: false,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn disk() -> DiskGeneration {
         DiskGeneration { runs: 3, length: 10, modified: 20 }
@@ -165,7 +169,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             boot_id: Some("b".into()),
             reason: Reason::Idle,
-            hardware: hardware(),
+            hardware: Hardware::example(),
             disk: disk(),
             next_disk: None,
             memory: Memory { length: 5 },
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_same_machine_may_go_on() {
-        assert_eq!(suspended().fits(&hardware(), &disk()), Ok(()));
+        assert_eq!(suspended().fits(&Hardware::example(), &disk()), Ok(()));
         let text = serde_json::to_string(&suspended()).unwrap();
         assert_eq!(serde_json::from_str::<Suspended>(&text).unwrap(), suspended());
         // As an older nsvm wrote it.
@@ -197,7 +201,7 @@ mod tests {
             (|h| h.argv_sha256 = "11".into(), "devices or options"),
         ];
         for (change, said) in changes {
-            let mut now = hardware();
+            let mut now = Hardware::example();
             change(&mut now);
             let reason = suspended().fits(&now, &disk()).unwrap_err();
             assert!(reason.contains(said), "{reason}");
@@ -212,17 +216,17 @@ mod tests {
         for change in changes {
             let mut now = disk();
             change(&mut now);
-            let reason = suspended().fits(&hardware(), &now).unwrap_err();
+            let reason = suspended().fits(&Hardware::example(), &now).unwrap_err();
             assert!(reason.contains("disk"), "{reason}");
             let frozen = Suspended { next_disk: Some(now.clone()), ..suspended() };
-            assert_eq!(frozen.fits(&hardware(), &now), Ok(()));
-            assert_eq!(frozen.fits(&hardware(), &disk()), Ok(()));
+            assert_eq!(frozen.fits(&Hardware::example(), &now), Ok(()));
+            assert_eq!(frozen.fits(&Hardware::example(), &disk()), Ok(()));
         }
     }
 
     #[test]
     fn a_state_of_another_form_is_not_read() {
         let other = Suspended { version: VERSION + 1, ..suspended() };
-        assert!(other.fits(&hardware(), &disk()).unwrap_err().contains("form 2"));
+        assert!(other.fits(&Hardware::example(), &disk()).unwrap_err().contains("form 2"));
     }
 }

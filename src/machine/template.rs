@@ -99,17 +99,7 @@ mod tests {
     use crate::machine::units::MiB;
 
     fn template() -> Template {
-        let hardware = Hardware {
-            qemu_version: "7.2.22".into(),
-            qemu_build: "1-2".into(),
-            accelerator: "tcg".into(),
-            cpu_model: "max".into(),
-            machine: "q35".into(),
-            cpus: 2,
-            memory: MiB(1024),
-            argv_sha256: "00".into(),
-            keeps_memory: true,
-        };
+        let hardware = Hardware { keeps_memory: true, ..Hardware::example() };
         Template {
             version: VERSION,
             made: Timestamp::UNIX_EPOCH,

@@ -279,12 +279,7 @@ impl Store {
 
 fn remove_all(paths: &[PathBuf]) -> Result<(), StoreError> {
     for path in paths {
-        match crate::fs::remove(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("removing", path)(e));
-            }
-            _ => {}
-        }
+        crate::fs::remove_if_there(path).map_err(io_error("removing", path))?;
     }
     Ok(())
 }

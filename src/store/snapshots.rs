@@ -140,8 +140,5 @@ fn replace_by_link(from: Option<&Path>, to: &Path) -> Result<(), StoreError> {
 }
 
 fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("removing", path)(e)),
-        _ => Ok(()),
-    }
+    crate::fs::remove_if_there(path).map_err(io_error("removing", path))
 }

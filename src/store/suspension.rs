@@ -157,7 +157,6 @@ mod tests {
     use super::*;
     use crate::machine::paths::Dirs;
     use crate::machine::suspended::{Hardware, Memory, VERSION};
-    use crate::machine::units::MiB;
     use std::io::Write;
 
     fn machine() -> (tempfile::TempDir, Store, MachineName) {
@@ -175,17 +174,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             boot_id: None,
             reason: Reason::Asked,
-            hardware: Hardware {
-                qemu_version: String::new(),
-                qemu_build: String::new(),
-                accelerator: "tcg".into(),
-                cpu_model: String::new(),
-                machine: String::new(),
-                cpus: 1,
-                memory: MiB(64),
-                argv_sha256: String::new(),
-                keeps_memory: false,
-            },
+            hardware: Hardware::example(),
             disk: store.disk_generation(name).unwrap(),
             next_disk: None,
             memory: Memory { length: 3 },

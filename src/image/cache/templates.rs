@@ -17,7 +17,7 @@ use std::time::UNIX_EPOCH;
 
 use super::left_overs::allocated;
 use super::{Cache, Key, Lock};
-use crate::fs::{Access, sync_dir, write_atomic};
+use crate::fs::{Access, remove_if_there, sync_dir, write_atomic};
 use crate::host;
 use crate::machine::template::{Template, VERSION, Written};
 
@@ -124,9 +124,7 @@ impl Cache {
         let Some(lock) = Lock::try_acquire(&self.lock_path(&key.0))? else { return Ok(None) };
         host::create_private_dir(&self.templates_dir())?;
         let work = self.work(&key);
-        if work.exists() {
-            crate::fs::remove(&work)?;
-        }
+        remove_if_there(&work)?;
         host::create_private_dir(&work)?;
         Ok(Some(Making { cache: self, digest: digest.to_owned(), work, _lock: lock }))
     }
@@ -135,13 +133,13 @@ impl Cache {
     /// again in vain; one that was there goes.
     pub fn refuse_template(&self, digest: &str, reason: &str) -> io::Result<()> {
         write_atomic(&self.refusal(digest), reason.as_bytes(), Access::Owner)?;
-        remove(&self.templates_dir().join(digest))
+        remove_if_there(&self.templates_dir().join(digest))
     }
 
     /// Removes what is there of it. Guests that began on it go on.
     pub fn remove_template(&self, digest: &str) -> io::Result<()> {
-        remove(&self.refusal(digest))?;
-        remove(&self.templates_dir().join(digest))
+        remove_if_there(&self.refusal(digest))?;
+        remove_if_there(&self.templates_dir().join(digest))
     }
 
     /// Removes those upon this base: they are worth nothing without.
@@ -176,7 +174,7 @@ impl Making<'_> {
         let header = serde_json::to_vec_pretty(template).map_err(io::Error::from)?;
         write_atomic(&finished.header(), &header, Access::Owner)?;
         let place = self.cache.templates_dir().join(&self.digest);
-        remove(&place)?;
+        remove_if_there(&place)?;
         fs::rename(finished.dir(), &place)?;
         sync_dir(&self.cache.templates_dir())?;
         self.cache.remove_superseded(template)
@@ -246,13 +244,6 @@ fn found(path: &Path) -> Option<FoundTemplate> {
     Some(FoundTemplate { digest: name.to_owned(), what, bytes })
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match crate::fs::remove(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
@@ -260,20 +251,10 @@ mod tests {
     use super::*;
     use crate::machine::suspended::{Hardware, Memory};
     use crate::machine::template::Shape;
-    use crate::machine::units::{GiB, MiB};
+    use crate::machine::units::GiB;
 
     fn template(files: &TemplateFiles, agent: &str, made: i64) -> Template {
-        let hardware = Hardware {
-            qemu_version: String::new(),
-            qemu_build: String::new(),
-            accelerator: "tcg".into(),
-            cpu_model: String::new(),
-            machine: String::new(),
-            cpus: 1,
-            memory: MiB(64),
-            argv_sha256: String::new(),
-            keeps_memory: true,
-        };
+        let hardware = Hardware { keeps_memory: true, ..Hardware::example() };
         Template {
             version: VERSION,
             made: Timestamp::from_second(made).unwrap(),

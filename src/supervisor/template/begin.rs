@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::shape;
 use crate::app::Context;
-use crate::fs::{Access, write_atomic};
+use crate::fs::{Access, remove_if_there, write_atomic};
 use crate::host;
 use crate::image::{Cache, TemplateFiles, chain};
 use crate::link::Link;
@@ -258,7 +258,7 @@ impl BringUp {
     /// The guest is this machine's from now on, whatever happens next.
     fn settle(&self) -> Result<(), Failure> {
         let beginning = self.context.store.paths(&self.config.name).beginning();
-        remove_file(&beginning).map_err(|e| failed(format!("settling the machine: {e}")))
+        remove_if_there(&beginning).map_err(|e| failed(format!("settling the machine: {e}")))
     }
 
     /// The disk is as init made it again.
@@ -291,14 +291,7 @@ pub fn undo_half_begun(context: &Context, name: &MachineName) -> anyhow::Result<
 fn undo(context: &Context, config: &MachineConfig) -> Result<(), Failure> {
     restore_disk(context, config)?;
     let beginning = context.store.paths(&config.name).beginning();
-    remove_file(&beginning).map_err(|e| failed(format!("restoring the disk: {e}")))
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    remove_if_there(&beginning).map_err(|e| failed(format!("restoring the disk: {e}")))
 }
 
 /// Whose the copy is.
