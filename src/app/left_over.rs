@@ -63,7 +63,7 @@ pub(super) fn await_unlocked(context: &Context, name: &MachineName) -> anyhow::R
     let end = Instant::now() + PATIENCE;
     while is_locked(&lock)? {
         if Instant::now() >= end {
-            bail!("the QEMU of machine \"{name}\" was killed and has not ended");
+            bail!("the QEMU of machine \"{name}\" was killed and has not ended yet: try again");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

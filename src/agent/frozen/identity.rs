@@ -146,7 +146,10 @@ mod tests {
             ("etc/ssh/sshd_config", "UsePAM yes"),
             ("etc/hostname", "t\n"),
             ("etc/timezone", "Etc/UTC\n"),
+            ("run/ignition.json", "SECRET"),
             ("var/lib/systemd/random-seed", "SECRET"),
+            ("var/lib/systemd/credential.secret", "SECRET"),
+            ("var/lib/NetworkManager/secret_key", "SECRET"),
         ]);
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
         let private = fs::Permissions::from_mode(0o600);
@@ -158,7 +161,13 @@ mod tests {
         assert_eq!(read("root/.ssh/authorized_keys"), "");
         assert_eq!(read("home/other/.ssh/authorized_keys"), "ssh-ed25519 OLDER x\n");
         assert_eq!(read(HOST_KEY), "");
-        for gone in ["var/lib/systemd/random-seed", "etc/ssh/ssh_host_rsa_key"] {
+        for gone in [
+            "run/ignition.json",
+            "var/lib/systemd/random-seed",
+            "var/lib/systemd/credential.secret",
+            "var/lib/NetworkManager/secret_key",
+            "etc/ssh/ssh_host_rsa_key",
+        ] {
             assert!(!root.join(gone).exists(), "{gone}");
         }
         assert_eq!(read("etc/ssh/sshd_config"), "UsePAM yes");

@@ -33,13 +33,17 @@ impl Sshd {
         }
     }
 
-    /// Waits until nobody is logged in by it; after `patience` they are ended.
+    /// Waits until nobody is logged in by it; after `patience` they are ended, for as
+    /// long again.
     pub fn end_sessions(&self, patience: Duration) -> io::Result<()> {
         let end = Instant::now() + patience;
         loop {
             let sessions = self.sessions()?;
             if sessions.is_empty() {
                 return Ok(());
+            }
+            if Instant::now() >= end + patience {
+                return Err(io::Error::other("a session of its sshd does not end"));
             }
             if Instant::now() >= end {
                 for pid in sessions {
