@@ -138,6 +138,25 @@ mod tests {
         forget_start();
     }
 
+    #[cfg(target_env = "gnu")]
+    #[test]
+    fn memory_that_nobody_uses_goes_back() {
+        let own = || -> u64 {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        // Each that stays keeps glibc from returning what lies below it.
+        let mut blocks: Vec<Vec<u8>> = (0..64 << 10).map(|_| vec![1; 1024]).collect();
+        let mut at = 0..;
+        blocks.retain(|_| at.next().is_some_and(|at: u32| at.is_multiple_of(64)));
+        let before = own();
+        return_free_memory();
+        // In KiB; other tests run meanwhile.
+        assert!(own() + (16 << 10) < before, "{before}, then {}", own());
+        drop(blocks);
+    }
+
     #[test]
     fn what_the_kernel_says_of_this_host_makes_sense() {
         let (all, free) = (memory_bytes().unwrap(), memory_available().unwrap());
