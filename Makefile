@@ -30,10 +30,15 @@ HOST_ENV = $(if $(OPENSSL_DIR)$(OPENSSL_LIB_DIR)$(OPENSSL_STATIC),,$(if $(LIBCRY
 
 .PHONY: build agent agent-aarch64 agent-x86_64 image test test-long demo bench install schemas cross windows dist lint setup clean
 
-build: setup agent
-	$(HOST_ENV) sh -c '$(CARGO) build --release --locked'
+# cargo makes one for the host of that name, which is larger and not static.
+define put_agent
 	cp $(AGENT) $(RELEASE)/nsvm-agent.new
 	mv $(RELEASE)/nsvm-agent.new $(RELEASE)/nsvm-agent
+endef
+
+build: setup agent
+	$(HOST_ENV) sh -c '$(CARGO) build --release --locked'
+	$(put_agent)
 
 setup:
 	sh scripts/setup.sh
@@ -73,6 +78,7 @@ demo: build
 
 bench: build
 	$(HOST_ENV) NSVM=$(RELEASE)/nsvm NSVM_AGENT=$(AGENT) sh -c '$(CARGO) bench --locked --quiet --bench whole'
+	$(put_agent)
 
 # Types on macOS, Windows and other Linux, without their compilers.
 cross: setup

@@ -114,7 +114,8 @@ fn judge(row: &Row) -> (String, String) {
             (difference, verdict(&format!("at most {}", signed(limit)), above.map(|a| a <= limit)))
         }
         Aim::AtMostTimes(limit) => {
-            (quotient, verdict(&format!("at most {limit} x"), times.map(|t| t <= limit)))
+            let shown = (limit * 100.0).round() / 100.0;
+            (quotient, verdict(&format!("at most {shown} x"), times.map(|t| t <= limit)))
         }
         Aim::P95AtMostTimes(limit) => {
             let pair = row.ours.late().zip(row.theirs.late());
