@@ -1,5 +1,5 @@
-//! A link: two descriptors handed over by `attach`, as one connection for
-//! yamux.
+//! A link: two descriptors handed over by `attach`, or a virtio port, as one
+//! connection for yamux.
 //!
 //! yamux reads and writes a frame's header and body one by one and flushes
 //! after each frame; here reads are buffered and what is written goes out in
@@ -28,10 +28,21 @@ const DIRECT: usize = 8 * 1024;
 /// The connection that yamux owns.
 pub struct Link {
     input: AsyncFd<OwnedFd>,
+    gives: Gives,
     read: Vec<u8>,
     start: usize,
     end: usize,
     output: Rc<RefCell<Output>>,
+}
+
+/// How much one read gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gives {
+    /// All there is: less than was asked for is the last of it, which spares the
+    /// read that would say so.
+    All,
+    /// The rest of a page, however much lies behind it.
+    OnePage,
 }
 
 /// The writing half, which the link's driver flushes.
@@ -88,6 +99,7 @@ impl Link {
         let fd = sys::watch(output, Interest::WRITABLE)?;
         Ok(Self {
             input: sys::watch(input, Interest::READABLE)?,
+            gives: Gives::All,
             read: vec![0; BUFFER],
             start: 0,
             end: 0,
@@ -100,12 +112,18 @@ impl Link {
         })
     }
 
+    /// Of a virtio port.
+    pub fn of_port(port: OwnedFd) -> io::Result<Self> {
+        let link = Self::new(port.try_clone()?, port)?;
+        Ok(Self { gives: Gives::OnePage, ..link })
+    }
+
     pub fn output(&self) -> Rc<RefCell<Output>> {
         Rc::clone(&self.output)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let count = ready!(poll_read_fd(&self.input, cx, &mut self.read))?;
+        let count = ready!(poll_read_fd(&self.input, self.gives, cx, &mut self.read))?;
         (self.start, self.end) = (0, count);
         Poll::Ready(Ok(()))
     }
@@ -120,7 +138,7 @@ impl AsyncRead for Link {
         let link = &mut *self;
         if link.start == link.end {
             if buf.len() >= BUFFER {
-                return poll_read_fd(&link.input, cx, buf);
+                return poll_read_fd(&link.input, link.gives, cx, buf);
             }
             ready!(link.poll_fill(cx))?;
         }
@@ -203,6 +221,7 @@ impl Output {
 
 fn poll_read_fd(
     fd: &AsyncFd<OwnedFd>,
+    gives: Gives,
     cx: &mut Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
@@ -210,9 +229,7 @@ fn poll_read_fd(
         let mut guard = ready!(fd.poll_read_ready(cx))?;
         match rustix::io::read(fd, &mut *buf) {
             Ok(count) => {
-                // A pipe or socket that gave less than asked for is empty:
-                // that spares the read that would say so.
-                if count > 0 && count < buf.len() {
+                if gives == Gives::All && count > 0 && count < buf.len() {
                     guard.clear_ready();
                 }
                 return Poll::Ready(Ok(count));

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! attach --handover: stdin, stdout--> server -> link (yamux) -> session
-//!                                                                  |
+//! link_port: the host's virtio port ------^                        |
 //!        accounts, environment, program, plan -> launch -> launcher, steps (sys)
 //!                                                    |
 //!                     relay: inbound, outbound, hangup
@@ -31,6 +31,7 @@ mod inbound;
 mod input;
 pub mod launch;
 mod link;
+mod link_port;
 mod links;
 mod listing;
 mod local;
@@ -40,6 +41,7 @@ mod network;
 mod outbound;
 mod output;
 mod process;
+mod port;
 pub mod program;
 pub mod pty;
 mod relay;

@@ -23,6 +23,7 @@ use super::cgroup::Cgroups;
 use super::handover;
 use super::launch::launcher;
 use super::link::{Link, Room};
+use super::link_port;
 use super::resumable::{Registry, Way};
 use super::session::{self, KernelOf, Service};
 use super::sys;
@@ -47,12 +48,14 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
         let service = Service::of_system(state, KernelOf::Guest);
         look_after_groups(&service);
         let desk = Desk { service, streams: Registry::new(PATIENCE), served: Rc::default() };
-        accept(listener, Rc::new(desk)).await
+        let desk = Rc::new(desk);
+        spawn_local(link_port::serve(Rc::clone(&desk)));
+        accept(listener, desk).await
     })
 }
 
 /// What all links share.
-struct Desk {
+pub struct Desk {
     service: Service,
     streams: Registry,
     /// Counts, by its references, the streams that are being served.
@@ -65,7 +68,7 @@ impl Desk {
         if Rc::strong_count(&self.served) > 2 { Room::Narrow } else { Room::Wide }
     }
 
-    fn hello(&self) -> Hello {
+    pub fn hello(&self) -> Hello {
         let busy = Rc::strong_count(&self.served) > 1;
         Hello { busy, ..self.service.about.hello().clone() }
     }
@@ -172,7 +175,7 @@ async fn run(
 }
 
 /// Runs the multiplexer until the link ends. Streams notice by themselves.
-async fn drive(link: Link, desk: Rc<Desk>) {
+pub async fn drive(link: Link, desk: Rc<Desk>) {
     let output = link.output();
     let mut config = Config::default();
     // One frame of ours in one of yamux.

@@ -106,7 +106,7 @@ pub(super) fn attach(
 
 /// What becomes of the agent that answers.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Stays,
     Replaced,
     /// Neither can it be replaced nor spoken to.
@@ -114,7 +114,7 @@ enum Verdict {
 }
 
 /// Another agent stays while something runs there that would not outlive it.
-fn judge(hello: &Hello, agent: &AgentBinary) -> Verdict {
+pub(super) fn judge(hello: &Hello, agent: &AgentBinary) -> Verdict {
     let speaks = hello.protocol == PROTOCOL;
     match hello.sha256 == agent.sha256 {
         true if speaks => Verdict::Stays,

@@ -1,6 +1,9 @@
-//! The one SSH connection into a guest and the streams inside it.
+//! The one connection to a guest's agent and the streams inside it: by the VM's
+//! virtio port, or by SSH, which also brings the agent there.
 //!
 //! ```text
+//! Link::open -> yamux -> port <=> QEMU <=> the agent
+//!
 //! tokio side                          the link's thread
 //! Link::open -> yamux -> ChannelIo <=> pump <=> libssh2 channel <=> TCP
 //! ```
@@ -11,23 +14,33 @@
 mod install;
 mod io;
 mod mux;
+mod port;
 mod pump;
 mod session;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use crate::protocol::hello::Hello;
 
 pub use install::{AGENT, AgentBinary};
 pub use session::answers_as_ssh;
 
+/// An agent that SSH has just brought up answers at its port within this time, or
+/// has none.
+const AT_ITS_PORT: Duration = Duration::from_millis(500);
+
 /// Where and as whom to dial.
 #[derive(Debug, Clone)]
 pub struct Target {
+    /// Where QEMU listens for the other end of the guest's port (`qemu::endpoint`).
+    pub port: PathBuf,
     pub address: SocketAddr,
     pub user: String,
     /// Private key of the machine's user, OpenSSH PEM.
@@ -101,10 +114,18 @@ impl LinkError {
 
 type OpenReply = oneshot::Sender<Result<yamux::Stream, LinkError>>;
 
+/// What a link goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Port,
+    Ssh,
+}
+
 /// A live link. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Link {
     hello: Hello,
+    way: Way,
     open: mpsc::Sender<OpenReply>,
     closed: watch::Receiver<Option<String>>,
     /// How many clients use it.
@@ -122,25 +143,64 @@ impl Drop for InUse {
 }
 
 impl Link {
-    /// Dials the guest, installs the agent when it is missing or another one,
-    /// and starts multiplexing. `deadline` bounds all of it.
+    /// Dials the guest's agent at its port. If it has not answered there after
+    /// `alone`, or is another one, also by SSH, which installs ours when it is
+    /// missing or another one. `deadline` bounds all of it.
     pub async fn dial(
         target: Target,
         agent: Arc<AgentBinary>,
+        alone: Duration,
         deadline: Duration,
+    ) -> Result<Self, LinkError> {
+        let end = Instant::now() + deadline;
+        let answered = timeout(alone.min(deadline), port::meet(&target.port, &agent)).await;
+        if let Ok(Some(met)) = answered {
+            return Ok(Self::by_port(met));
+        }
+        let by_ssh = Self::dial_by_ssh(target.clone(), agent.clone(), end);
+        let link = tokio::select! {
+            Some(met) = port::meet(&target.port, &agent) => return Ok(Self::by_port(met)),
+            link = by_ssh => link?,
+        };
+        match timeout(AT_ITS_PORT, port::meet(&target.port, &agent)).await {
+            Ok(Some(met)) => Ok(Self::by_port(met)),
+            Ok(None) | Err(_) => Ok(link),
+        }
+    }
+
+    fn by_port(met: port::Met) -> Self {
+        Self::over(met.io, met.hello, Way::Port)
+    }
+
+    async fn dial_by_ssh(
+        target: Target,
+        agent: Arc<AgentBinary>,
+        end: Instant,
     ) -> Result<Self, LinkError> {
         let (io, ends) = io::pair().map_err(|e| LinkError::Closed(e.to_string()))?;
         let (done, attached) = oneshot::channel();
-        let end = Instant::now() + deadline;
         std::thread::Builder::new()
             .name("link".into())
             .spawn(move || run(&target, &agent, end, ends, done))
             .map_err(|e| LinkError::Closed(format!("no thread for it: {e}")))?;
         let hello = attached.await.map_err(|_| LinkError::Closed("its thread ended".into()))??;
+        Ok(Self::over(io, hello, Way::Ssh))
+    }
+
+    fn over(
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        hello: Hello,
+        way: Way,
+    ) -> Self {
+        tracing::info!(?way, agent = hello.sha256, "the link is up");
         let (open, requests) = mpsc::channel(64);
         let (closing, closed) = watch::channel(None);
         tokio::spawn(mux::drive(io, requests, closing));
-        Ok(Self { hello, open, closed, users: Arc::new(watch::Sender::new(0)) })
+        Self { hello, way, open, closed, users: Arc::new(watch::Sender::new(0)) }
+    }
+
+    pub const fn way(&self) -> Way {
+        self.way
     }
 
     /// Who answered.

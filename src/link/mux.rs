@@ -1,12 +1,12 @@
-//! Drives yamux: many streams inside the one channel, all opened by us.
+//! Drives yamux: many streams inside one, all opened by us.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use futures::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use yamux::{Config, Connection, ConnectionError, Mode};
 
-use super::io::ChannelIo;
 use super::{LinkError, OpenReply};
 use crate::protocol::{frame, resume};
 
@@ -28,10 +28,10 @@ fn config() -> Config {
     config
 }
 
-/// Runs until the channel ends or nobody holds the link any more, then tells
+/// Runs until the connection ends or nobody holds the link any more, then tells
 /// why.
 pub(super) async fn drive(
-    io: ChannelIo,
+    io: impl AsyncRead + AsyncWrite + Unpin,
     mut requests: mpsc::Receiver<OpenReply>,
     closing: watch::Sender<Option<String>>,
 ) {
@@ -44,7 +44,7 @@ pub(super) async fn drive(
 
 /// One round: open what is asked for, move bytes, repeat until nothing moves.
 fn turn(
-    connection: &mut Connection<ChannelIo>,
+    connection: &mut Connection<impl AsyncRead + AsyncWrite + Unpin>,
     requests: &mut mpsc::Receiver<OpenReply>,
     opening: &mut Option<OpenReply>,
     cx: &mut Context<'_>,
@@ -76,7 +76,7 @@ fn turn(
 
 fn describe(error: &ConnectionError) -> String {
     match error {
-        ConnectionError::Closed => "the SSH channel ended".into(),
+        ConnectionError::Closed => "its connection ended".into(),
         other => format!("the multiplexer failed: {other}"),
     }
 }

@@ -1,6 +1,6 @@
 //! What host and guest agent say to each other: pure values.
 //!
-//! A link begins with [`hello`]; after it yamux carries one stream for each
+//! A link begins with [`hello`], or as [`port`] says; after it yamux carries one stream for each
 //! request. A stream holds [`frame`]s: first one [`request`], then
 //! [`message`]s both ways, last an [`outcome`]. Below the frames of a command
 //! may be a stream that can be [`resume`]d.
@@ -10,6 +10,7 @@ pub mod frozen;
 pub mod hello;
 pub mod message;
 pub mod outcome;
+pub mod port;
 #[cfg(test)]
 pub mod properties;
 pub mod request;

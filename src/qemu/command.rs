@@ -17,11 +17,12 @@ use crate::machine::config::{Arch, DiskFormat, GUEST_MAC};
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
 use crate::machine::units::MiB;
+use crate::protocol::port;
 
 pub use ram::Ram;
 
-/// The guest's virtio port that says when it is up.
-pub const READY_PORT: &str = "nsvm.ready";
+/// The device by which the guest's agent is reached, as QEMU's monitor calls it.
+pub const LINK_DEVICE: &str = "link0";
 
 /// TCG's cache of translated code in MiB. QEMU's default of 1 GiB lets a small
 /// VM grow to twice its size; each halving costs a boot some more rounds of
@@ -86,6 +87,7 @@ pub struct Launch {
     pub ports: Vec<Published>,
     pub qmp_socket: Endpoint,
     pub ready_socket: Endpoint,
+    pub link_socket: Endpoint,
     pub serial_log: PathBuf,
     /// More arguments for the guest's kernel.
     pub kernel_arguments: Option<String>,
@@ -135,7 +137,7 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         network(launch),
         volumes(launch),
         ram::small_devices(launch),
-        ready_port(launch),
+        ports(launch),
         console(launch),
         monitor(launch),
         generation(launch),
@@ -156,6 +158,7 @@ pub fn digest(launch: &Launch) -> String {
         ram: launch.ram.noticed(),
         qmp_socket: Endpoint::Loopback(0),
         ready_socket: Endpoint::Loopback(0),
+        link_socket: Endpoint::Loopback(0),
         // The disk shows the same, however it is put together.
         layers: Vec::new(),
         ..launch.clone()
@@ -331,11 +334,13 @@ fn generation(launch: &Launch) -> Vec<OsString> {
     }
 }
 
-fn ready_port(launch: &Launch) -> Vec<OsString> {
-    let port = format!("virtserialport,chardev=ready,name={READY_PORT}");
+fn ports(launch: &Launch) -> Vec<OsString> {
+    let ready = format!("virtserialport,chardev=ready,name={}", port::READY);
+    let link = format!("virtserialport,chardev=link,name={},id={LINK_DEVICE}", port::LINK);
     [
         listener("ready", &launch.ready_socket),
-        strings(&["-device", "virtio-serial-pci", "-device", &port]),
+        listener("link", &launch.link_socket),
+        strings(&["-device", "virtio-serial-pci", "-device", &ready, "-device", &link]),
     ]
     .concat()
 }

@@ -40,6 +40,10 @@ const KNOCK_AFTER_TRANSLATED: Duration = Duration::from_secs(150);
 /// How often to knock, and how long to listen for an answer each time.
 const KNOCK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// An agent that was there before answers at its port as soon as sshd does, and SSH
+/// would only cost the guest time. After this long it is tried nevertheless.
+pub(super) const PORT_ALONE: Duration = Duration::from_secs(3);
+
 /// Between two attempts to dial a guest whose sshd answers.
 const DIAL_AGAIN: Duration = Duration::from_millis(300);
 
@@ -104,8 +108,11 @@ impl BringUp {
         let address = ssh_address(port);
         checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
         let Some(dialling) = target else { return Ok(None) };
+        // At its first boot nothing of ours is in it.
+        let known = self.context.store.history(&self.config.name).last_up.is_some();
+        let alone = if known { PORT_ALONE } else { Duration::ZERO };
         let left = checks.left();
-        checks.next(dial(dialling.at(port), left)).await.map(Some)
+        checks.next(dial(dialling.at(port), alone, left)).await.map(Some)
     }
 
     /// Finds the VM that an earlier supervisor left. If that died while it was
@@ -224,7 +231,9 @@ pub fn target(context: &Context, config: &MachineConfig) -> Result<Option<Dialli
         .map_err(|e| Failure { message: e.message, hint: e.hint })?;
     let agent = Arc::new(AgentBinary::read(&agent)?);
     let address = ssh_address(config.ssh.port);
-    let target = Target { address, user: config.ssh.username.clone(), identity, host_key };
+    let port = context.store.paths(&config.name).link_socket();
+    let user = config.ssh.username.clone();
+    let target = Target { port, address, user, identity, host_key };
     Ok(Some(Dialling { target, agent }))
 }
 
@@ -232,12 +241,14 @@ pub fn target(context: &Context, config: &MachineConfig) -> Result<Option<Dialli
 /// off a connection while the guest is still coming up.
 pub(super) async fn dial(
     dialling: Dialling,
+    alone: Duration,
     patience: Duration,
 ) -> Result<Link, crate::link::LinkError> {
     let end = Instant::now() + patience;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match Link::dial(dialling.target.clone(), dialling.agent.clone(), left).await {
+        let Dialling { target, agent } = dialling.clone();
+        match Link::dial(target, agent, alone, left).await {
             Err(e) if e.is_transient() && Instant::now() + DIAL_AGAIN < end => {
                 tracing::info!("dialling the guest: {e}");
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::link::Link;
@@ -177,6 +177,8 @@ pub struct Pulse {
     pub resumed: Notify,
     /// It was reset: whatever was in it is gone.
     pub reset: Notify,
+    /// Nobody in the guest has the port of the link open.
+    pub port_closed: watch::Sender<bool>,
 }
 
 /// Shared by whoever sees the VM's events and who keeps its link.

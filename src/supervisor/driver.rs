@@ -34,6 +34,7 @@ use crate::machine::config::MachineConfig;
 use crate::machine::event::{Progress, RunState};
 use crate::machine::name::MachineName;
 use crate::machine::suspended::Reason;
+use crate::qemu::command::LINK_DEVICE;
 use crate::qemu::process::Life;
 use crate::qemu::qmp::{Qmp, QmpEvent};
 use crate::store::{AgentRecord, Phase, RunRecord};
@@ -319,6 +320,9 @@ impl Driver {
                 match event.name.as_str() {
                     "RESUME" | "WAKEUP" => pulse.resumed.notify_waiters(),
                     "RESET" => drop(happenings.send(Happening::Reset)),
+                    "VSERPORT_CHANGE" if event.data["id"] == LINK_DEVICE => {
+                        pulse.port_closed.send_replace(event.data["open"] == false);
+                    }
                     _ => {}
                 }
             }

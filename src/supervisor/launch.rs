@@ -177,6 +177,7 @@ pub fn launch(
     for (place, at) in [
         (paths.qmp_socket(), &mut launch.qmp_socket),
         (paths.ready_socket(), &mut launch.ready_socket),
+        (paths.link_socket(), &mut launch.link_socket),
     ] {
         *at = endpoint::prepare(&place, context.endpoints)
             .map_err(|e| failure(&format!("preparing \"{}\": {e}", place.display()), None))?;
@@ -390,6 +391,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         ports: passed.ports,
         qmp_socket: paths.qmp_socket().into(),
         ready_socket: paths.ready_socket().into(),
+        link_socket: paths.link_socket().into(),
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
         kernel: passed.kernel,

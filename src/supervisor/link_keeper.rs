@@ -7,13 +7,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::bring_up::Dialling;
-use super::clock::{self, Reading, SharedPulse};
+use super::clock::{self, Pulse, Reading, SharedPulse};
 use crate::control::message::Reply;
-use crate::link::{Link, LinkError};
+use crate::link::{Link, LinkError, Way};
 use crate::protocol::resume::PATIENCE;
 
 /// One attempt to dial a guest that was up before.
 const DIAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Of that, for its agent alone to answer at its port: as long as a guest may take
+/// to boot again.
+const PORT_ALONE: Duration = Duration::from_secs(20);
+
+/// QEMU tells no sooner than this that a port that was closed is open again.
+const PORT_CLOSED: Duration = Duration::from_millis(1500);
 
 /// Pauses between attempts grow from the first to the last of these.
 const BACKOFF: [Duration; 5] = [
@@ -139,6 +146,9 @@ pub async fn keep(
                 why = link.closed() => why,
                 why = clock::keep(&link, &pulse.resumed, &clock_read) => why,
                 () = pulse.reset.notified() => "the guest was reset".into(),
+                () = port_closed(&pulse), if link.way() == Way::Port => {
+                    "the guest's agent is gone".into()
+                }
                 () = outdated(&link, &dialling, replacing) => {
                     replacing = Replacing::Later;
                     "another agent takes the place of the guest's".into()
@@ -180,10 +190,23 @@ async fn outdated(link: &Link, dialling: &Dialling, replacing: Replacing) {
     }
 }
 
+/// Returns when the guest's agent has closed its port, and opens it no more.
+async fn port_closed(pulse: &Pulse) {
+    let mut closed = pulse.port_closed.subscribe();
+    loop {
+        // The sender lives as long as this.
+        let _ = closed.wait_for(|closed| *closed).await;
+        let opened = closed.wait_for(|closed| !*closed);
+        if tokio::time::timeout(PORT_CLOSED, opened).await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn redial(slot: &LinkSlot, dialling: &Dialling) -> Link {
     for attempt in 0.. {
         let dialling = dialling.clone();
-        match Link::dial(dialling.target, dialling.agent, DIAL_PATIENCE).await {
+        match Link::dial(dialling.target, dialling.agent, PORT_ALONE, DIAL_PATIENCE).await {
             Ok(link) => return link,
             Err(e) => {
                 tracing::info!("dialling the guest: {e}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::bring_up::{BringUp, Dialling, dial, failed};
+use super::bring_up::{BringUp, Dialling, PORT_ALONE, dial, failed};
 use super::driver::Happening;
 use super::launch::{self, Beginning, Launched, default_timeout};
 use super::lifecycle::{Failure, QUIT_PATIENCE};
@@ -92,7 +92,7 @@ impl BringUp {
         self.tell(Happening::Monitor(monitor, events));
         let Some(target) = target else { return Ok(Resumed::Up(None)) };
         let left = checks.left();
-        let link = checks.next(dial(target.at(ssh_port), left)).await?;
+        let link = checks.next(dial(target.at(ssh_port), PORT_ALONE, left)).await?;
         if let Err(why) = wake(&link).await {
             self.warn(format!("the guest's clock and random numbers were not set: {why}"));
         }

@@ -229,6 +229,7 @@ impl Vm {
             ssh_port: free_port(None).unwrap(),
             qmp_socket: path("qmp.sock").into(),
             ready_socket: path("ready.sock").into(),
+            link_socket: path("link.sock").into(),
             serial_log: path("serial.log"),
             kernel_arguments: Some("a=b,c".into()),
             kernel: None,

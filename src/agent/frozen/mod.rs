@@ -11,7 +11,7 @@
 //! other copy.
 
 mod identity;
-mod port;
+mod line;
 mod sshd;
 
 use std::io::{self, Write};
@@ -19,12 +19,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use identity::Identity;
-use port::Port;
 use sshd::Sshd;
 
+use super::port::Port;
 use super::wake::reseed;
 use super::{clock, sys};
-use crate::protocol::frozen::{FAILED, FROZEN, Owner, READY};
+use crate::protocol::frozen::{self, FAILED, FROZEN, Owner};
+use crate::protocol::port::READY;
 
 /// The links of before end within this time, or are ended.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -35,7 +36,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Sees whether this guest can be frozen, and starts the process that does it
 /// as soon as the link it came by is gone. `user_key`: who it belongs to now.
 pub fn freeze(user_key: &str) -> io::Result<()> {
-    Port::find()?;
+    Port::find(READY)?;
     Sshd::find()?;
     Identity::find("/".as_ref(), user_key)?;
     let mut command = Command::new(std::env::current_exe()?);
@@ -49,16 +50,16 @@ pub fn frozen(user_key: &str) -> io::Result<()> {
     // The link's end hangs up on what came by it.
     rustix::process::setsid()?;
     sys::default_signals();
-    let (port, sshd) = (Port::find()?, Sshd::find()?);
+    let (port, sshd) = (Port::find(READY)?, Sshd::find()?);
     let identity = Identity::find("/".as_ref(), user_key)?;
     sshd.end_sessions(LEAVING)?;
     identity.forget()?;
     rustix::fs::sync();
     let mut port = port.open()?;
     say(&mut port, FROZEN)?;
-    let line = port::line(&mut port)?;
+    let line = line::line(&mut port)?;
     match become_owners(&line, &identity, sshd) {
-        Ok(()) => say(&mut port, READY)?,
+        Ok(()) => say(&mut port, frozen::READY)?,
         Err(e) => return say(&mut port, &format!("{FAILED}{e}")),
     }
     drop(port);

@@ -32,6 +32,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         ports: Vec::new(),
         qmp_socket: "/r/qmp.sock".into(),
         ready_socket: "/r/ready.sock".into(),
+        link_socket: "/r/link.sock".into(),
         serial_log: "/s/serial.log".into(),
         kernel_arguments: None,
         kernel: None,
@@ -51,7 +52,7 @@ fn value(launch: &Launch, option: &str) -> Option<String> {
 }
 
 /// What all hosts have in common: everything after `-boot`.
-const DEVICES: [&str; 26] = [
+const DEVICES: [&str; 30] = [
     "-boot",
     "menu=off,strict=on",
     "-blockdev",
@@ -70,10 +71,14 @@ const DEVICES: [&str; 26] = [
     "virtio-balloon-pci,free-page-reporting=on,deflate-on-oom=on",
     "-chardev",
     "socket,id=ready,server=on,wait=off,path=/r/ready.sock",
+    "-chardev",
+    "socket,id=link,server=on,wait=off,path=/r/link.sock",
     "-device",
     "virtio-serial-pci",
     "-device",
     "virtserialport,chardev=ready,name=nsvm.ready",
+    "-device",
+    "virtserialport,chardev=link,name=nsvm.link,id=link0",
     "-chardev",
     "file,id=serial0,append=on,path=/s/serial.log",
     "-serial",

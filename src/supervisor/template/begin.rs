@@ -28,7 +28,7 @@ use crate::qemu::migration::{self, MigrationError};
 use crate::qemu::qmp::Qmp;
 use crate::qemu::ready;
 use crate::qemu::version::Version;
-use crate::supervisor::bring_up::{BringUp, Dialling, dial, failed};
+use crate::supervisor::bring_up::{BringUp, Dialling, PORT_ALONE, dial, failed};
 use crate::supervisor::driver::Happening;
 use crate::supervisor::launch::{Beginning, restore_disk};
 use crate::supervisor::lifecycle::Failure;
@@ -167,7 +167,7 @@ impl BringUp {
                 })
                 .await?;
             let left = checks.left();
-            let link = checks.next(dial(target.at(port), left)).await?;
+            let link = checks.next(dial(target.at(port), PORT_ALONE, left)).await?;
             synced
                 .await
                 .map_err(|e| failed(format!("copying the disk: {e}")))?

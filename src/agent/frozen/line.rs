@@ -1,39 +1,12 @@
-//! The virtio port that the host listens on.
+//! Hearing the host on the port, to which nobody listens for a long time.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::protocol::frozen::LINE_MAX;
 
-const NAME: &str = "nsvm.ready";
-
-/// By the kernel's own names: udev's links are not everywhere.
-const PORTS: &str = "/sys/class/virtio-ports";
-
 /// Between two looks while nobody is connected.
 const POLL: Duration = Duration::from_millis(5);
-
-/// Where the port's device is.
-pub struct Port(PathBuf);
-
-impl Port {
-    pub fn find() -> io::Result<Self> {
-        let is_ours = |dir: &PathBuf| {
-            fs::read_to_string(dir.join("name")).is_ok_and(|name| name.trim() == NAME)
-        };
-        let dirs = fs::read_dir(PORTS)?.flatten().map(|entry| entry.path());
-        let found = dirs.filter(is_ours).find_map(|dir| Some(dir.file_name()?.to_owned()));
-        let device = found.ok_or_else(|| io::Error::other("this guest has no port nsvm.ready"))?;
-        Ok(Self(PathBuf::from("/dev").join(device)))
-    }
-
-    /// One process at a time has it.
-    pub fn open(&self) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(&self.0)
-    }
-}
 
 /// A line of the host's. There is nobody at the other end for as long as it
 /// takes: between saving and loading this guest lie days. (The kernel then
