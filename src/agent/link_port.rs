@@ -85,7 +85,7 @@ async fn meet(port: BorrowedFd<'_>, desk: &Desk) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whoever misses it asks again.
+/// Whoever misses it comes again.
 fn make_offer(port: BorrowedFd<'_>, word: &str, desk: &Desk) {
     let _ = rustix::io::write(port, &offer(word, &desk.hello()));
 }
@@ -141,7 +141,8 @@ struct Changes(AsyncFd<OwnedFd>);
 impl Changes {
     fn of(port: BorrowedFd<'_>) -> io::Result<Self> {
         let changes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        // One that says nothing is seen by that it can be written to.
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&changes, port, epoll::EventData::new_u64(0), flags)?;
         sys::watch(changes, Interest::READABLE).map(Self)
     }
@@ -149,7 +150,10 @@ impl Changes {
     /// Returns after the next change, or at once if one was not told yet.
     async fn next(&self) -> io::Result<()> {
         let mut ready = self.0.readable().await?;
-        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }];
         let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         epoll::wait(&self.0, &mut events, Some(&at_once))?;
         ready.clear_ready();
@@ -160,14 +164,14 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::port::{ASK, take};
+    use crate::protocol::port::take;
 
     #[test]
     fn an_offer_is_taken_by_its_word_alone() {
         let mut meeting = Meeting::default();
         assert_eq!(meeting.hear(&take("", "x")), Heard::Line, "nothing was offered");
         let word = meeting.word().unwrap().to_owned();
-        assert_eq!(meeting.hear(ASK), Heard::Line);
+        assert_eq!(meeting.hear(b"rest of a frame\n"), Heard::Line);
         assert_eq!(meeting.word().unwrap(), word);
         assert_eq!(meeting.hear(&take("another", "x")), Heard::Line);
         let line = take(&word, "own");

@@ -15,17 +15,21 @@ use uuid::Uuid;
 
 use super::install::{AgentBinary, Verdict, judge};
 use crate::protocol::hello::Hello;
-use crate::protocol::port::{ASK, FromGuest, Lines, take};
+use crate::protocol::port::{FromGuest, Lines, take};
 use crate::qemu::endpoint;
 
-/// An agent that waits answers within a few milliseconds. One that does not may still
-/// be talking to who was here before, and learns of us when we have gone: the next
-/// attempt takes twice as long.
-const FIRST_ATTEMPT: Duration = Duration::from_millis(500);
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(8);
+/// An agent that waits makes its offer within a few milliseconds. One that does not may
+/// still be talking to who was here before, as in each guest that goes on after it was
+/// saved, and learns of us by our going away: these two are twice as long in each
+/// attempt.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(50);
+const FIRST_GAP: Duration = Duration::from_millis(20);
 
-/// For the guest to see that nobody is here.
-const GAP: Duration = Duration::from_millis(30);
+/// The last attempts are as long as that.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(6);
+
+/// For what follows an offer, on the busiest host.
+const MEETING: Duration = Duration::from_secs(5);
 
 /// yamux writes a frame in parts and flushes after it.
 const BUFFER: usize = 64 * 1024;
@@ -43,7 +47,7 @@ pub(super) struct Met {
 /// Pends until an agent answers. `None`: it is one to be replaced, or that this nsvm
 /// does not understand, or the VM has no such port.
 pub(super) async fn meet(place: &Path, agent: &AgentBinary) -> Option<Met> {
-    let mut patience = FIRST_ATTEMPT;
+    let (mut patience, mut gap) = (FIRST_ATTEMPT, FIRST_GAP);
     loop {
         match attempt(place, patience).await {
             Ok(met) if judge(&met.hello, agent) == Verdict::Stays => return Some(met),
@@ -54,8 +58,10 @@ pub(super) async fn meet(place: &Path, agent: &AgentBinary) -> Option<Met> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
             Err(e) => tracing::debug!("the port of the link: {e}"),
         }
-        sleep(GAP).await;
-        patience = LONGEST_ATTEMPT.min(patience * 2);
+        sleep(gap).await;
+        if patience < LONGEST_ATTEMPT {
+            (patience, gap) = (patience * 2, gap * 2);
+        }
     }
 }
 
@@ -68,48 +74,142 @@ async fn attempt(place: &Path, patience: Duration) -> io::Result<Met> {
     let _ = socket.set_nodelay(true);
     let writer = BufWriter::with_capacity(BUFFER, socket.compat());
     let mut io = BufReader::with_capacity(BUFFER, writer);
-    let hello = timeout(patience, greet(&mut io)).await??;
+    let hello = greet(&mut io, patience).await?;
     Ok(Met { hello, io })
 }
 
 /// Takes what is offered.
-async fn greet<T>(io: &mut BufReader<T>) -> io::Result<Hello>
+async fn greet<T>(io: &mut BufReader<T>, patience: Duration) -> io::Result<Hello>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut lines = Lines::default();
+    let offered = async {
+        loop {
+            let heard = hear(io, &mut lines).await?;
+            if matches!(heard, FromGuest::Offer { .. }) {
+                return Ok::<_, io::Error>(heard);
+            }
+        }
+    };
+    let offer = timeout(patience, offered).await??;
+    timeout(MEETING, take_over(io, &mut lines, offer)).await?
+}
+
+/// Takes this offer, or what comes in its place, until one is given.
+async fn take_over<T>(
+    io: &mut BufReader<T>,
+    lines: &mut Lines,
+    mut heard: FromGuest,
+) -> io::Result<Hello>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let own = Uuid::new_v4().simple().to_string();
-    let mut offered: Option<(String, Box<Hello>)> = None;
-    let mut lines = Lines::default();
-    say(io, ASK).await?;
+    let mut taken: Option<(String, Box<Hello>)> = None;
     loop {
-        let Some(line) = lines.take_line() else {
-            let bytes = io.fill_buf().await?;
-            if bytes.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            // Not beyond the last line: yamux is behind it.
-            let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
-            lines.push(&bytes[..end]);
-            io.consume_unpin(end);
-            continue;
-        };
-        match FromGuest::parse(&line) {
-            Some(FromGuest::Given { own: heard }) if heard == own => {
-                let (_, hello) = offered.ok_or(io::ErrorKind::InvalidData)?;
+        match heard {
+            FromGuest::Given { own: theirs } if theirs == own => {
+                let (_, hello) = taken.ok_or(io::ErrorKind::InvalidData)?;
                 return Ok(*hello);
             }
-            Some(FromGuest::Offer { word, hello }) => {
-                if offered.as_ref().is_none_or(|(taken, _)| *taken != word) {
-                    say(io, &take(&word, &own)).await?;
-                    offered = Some((word, hello));
-                }
+            FromGuest::Offer { word, hello }
+                if taken.as_ref().is_none_or(|(before, _)| *before != word) =>
+            {
+                io.write_all(&take(&word, &own)).await?;
+                io.flush().await?;
+                taken = Some((word, hello));
             }
-            Some(FromGuest::Given { .. }) | None => {}
+            FromGuest::Offer { .. } | FromGuest::Given { .. } => {}
         }
+        heard = hear(io, lines).await?;
     }
 }
 
-async fn say(io: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<()> {
-    io.write_all(line).await?;
-    io.flush().await
+/// The next line of an agent's that waits.
+async fn hear<T>(io: &mut BufReader<T>, lines: &mut Lines) -> io::Result<FromGuest>
+where
+    T: AsyncRead + Unpin,
+{
+    loop {
+        while let Some(line) = lines.take_line() {
+            if let Some(heard) = FromGuest::parse(&line) {
+                return Ok(heard);
+            }
+        }
+        let bytes = io.fill_buf().await?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // Not beyond the first line: yamux is behind the last one.
+        let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        lines.push(&bytes[..end]);
+        io.consume_unpin(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+    use crate::protocol::port::{given, offer, taken};
+
+    fn hello(version: &str) -> Hello {
+        Hello {
+            protocol: crate::protocol::hello::PROTOCOL,
+            version: version.into(),
+            sha256: "ours".into(),
+            boot_id: String::new(),
+            arch: String::new(),
+            kernel: String::new(),
+            busy: false,
+        }
+    }
+
+    async fn line(guest: &mut DuplexStream) -> Vec<u8> {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            line.push(guest.read_u8().await.unwrap());
+        }
+        line.pop();
+        line
+    }
+
+    #[tokio::test]
+    async fn an_offer_is_taken_whatever_an_earlier_link_left() {
+        let (mut guest, host) = duplex(64 * 1024);
+        let guest = async move {
+            guest.write_all(b"\x00\x01 half a frame\nNSVM-LINK given ?\n\xff").await.unwrap();
+            // What somebody's program printed, or an offer of before.
+            guest.write_all(&offer("stale", &hello("1"))).await.unwrap();
+            assert!(taken(&line(&mut guest).await, "stale").is_some());
+            for _ in 0..2 {
+                guest.write_all(&offer("word", &hello("2"))).await.unwrap();
+            }
+            let own = taken(&line(&mut guest).await, "word").unwrap();
+            guest.write_all(&[&given(&own)[..], b"yamux\n"].concat()).await.unwrap();
+            guest
+        };
+        let mut io = BufReader::new(host.compat());
+        let (mut guest, greeted) = tokio::join!(guest, greet(&mut io, MEETING));
+        assert_eq!(greeted.unwrap().version, "2");
+        let mut rest = [0; 6];
+        io.read_exact(&mut rest).await.unwrap();
+        assert_eq!(&rest, b"yamux\n");
+        // Each offer was taken once.
+        drop(io);
+        assert_eq!(guest.read(&mut rest).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn where_qemu_has_no_such_port_nobody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent");
+        std::fs::write(&file, b"agent").unwrap();
+        let agent = AgentBinary::read(&file).unwrap();
+        let met = meet(&dir.path().join("link.sock"), &agent).await;
+        assert!(met.is_none());
+    }
 }

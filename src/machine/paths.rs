@@ -319,12 +319,8 @@ mod tests {
     fn the_longest_socket_name_is_the_control_socket() {
         let dirs = Dirs::below(Path::new("/h"), "/c".into(), "/r".into());
         let paths = dirs.machine(&MachineName::default());
-        let others = [
-            paths.qmp_socket(),
-            paths.memory_socket(),
-            paths.ready_socket(),
-            paths.link_socket(),
-        ];
+        let others =
+            [paths.qmp_socket(), paths.memory_socket(), paths.ready_socket(), paths.link_socket()];
         for socket in [paths.control_socket()].iter().chain(&others) {
             let name = socket.file_name().map(std::ffi::OsStr::len);
             assert!(name <= Some(LONGEST_SOCKET.len()), "{}", socket.display());

@@ -2,19 +2,18 @@
 //!
 //! A port is one stream of bytes for the life of a VM. Neither end is sure to see
 //! that the other one has hung up and come back, so bytes of an earlier link may
-//! come before those of this one, from both sides:
+//! come before those of this one:
 //!
 //! ```text
-//! host:  "NSVM-LINK ask\n"                is there an agent?
-//! guest: "NSVM-LINK offer WORD HELLO\n"   as often as it hears a line
-//! host:  "NSVM-LINK take WORD OWN\n"
+//! guest: "NSVM-LINK offer WORD HELLO\n"   when somebody comes, and after each line
+//! host:  "NSVM-LINK take WORD OWN\n"      that is none of these
 //! guest: "NSVM-LINK given OWN\n"          yamux from here on, both ways
 //! ```
 //!
 //! The words are random. The guest opens the port anew before it offers, by which
-//! what was on its way to it is gone, and the host says nothing of yamux before it
-//! has read its own word. A guest in the middle of an earlier link reads "ask" as
-//! yamux, which ends that link.
+//! what was on its way to it is gone, and the host says nothing before it has read
+//! an offer: to a guest that has not seen it come, that would be the rest of
+//! what somebody else was saying. It goes away instead, and comes again.
 
 use serde::Deserialize;
 
@@ -25,9 +24,6 @@ pub const READY: &str = "nsvm.ready";
 
 /// Leads to the guest's agent.
 pub const LINK: &str = "nsvm.link";
-
-/// The host's first line.
-pub const ASK: &[u8] = b"NSVM-LINK ask\n";
 
 /// Of a line of either side, and of what is kept of bytes that end none.
 pub const LINE_MAX: usize = 4096;
@@ -155,7 +151,6 @@ mod tests {
         assert_eq!(FromGuest::parse(&line(&given("o2"))), Some(given_own));
         assert_eq!(taken(&line(&take("w1", "o2")), "w1").as_deref(), Some("o2"));
         assert_eq!(taken(&line(&take("w0", "o2")), "w1"), None);
-        assert_eq!(taken(&line(ASK), "w1"), None);
         assert!(offer("w1", &hello()).len() < LINE_MAX);
     }
 

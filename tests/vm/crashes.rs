@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::common::processes_with;
 use crate::features::ENVIRONMENT;
+use crate::link::by_ssh;
 use crate::machine::{Machine, NAME};
 
 pub fn kill_9(pid: u32) {
@@ -80,7 +81,7 @@ pub fn supervisor_hung(machine: &Machine) {
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(9), &b"there\n"[..]));
 }
 
-/// With another key in its place the link refuses, says so, and leaves the
+/// With another key in its place a link by SSH refuses, says so, and leaves the
 /// VM alone.
 pub fn other_host_key(machine: &Machine) {
     let good = machine.config();
@@ -98,8 +99,12 @@ pub fn other_host_key(machine: &Machine) {
         std::fs::write(machine.config_path(), serde_json::to_vec(config).unwrap()).unwrap();
         kill_9(supervisor(machine));
     };
-    write(&bad);
-    machine.run(["exec", "true"]).exits(125).complains(&["SSH host key is not the one nsvm made"]);
-    write(&good);
+    by_ssh(machine, || {
+        write(&bad);
+        let refused = machine.run(["exec", "true"]).exits(125);
+        refused.complains(&["SSH host key is not the one nsvm made"]);
+        write(&good);
+        machine.says(["true"]);
+    });
     assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
 }

@@ -13,26 +13,50 @@ use crate::machine::{Machine, NAME};
 /// Commands that run when the supervisor dies, or the link under it, end as if
 /// nothing had been: the last words and the exit code are theirs.
 pub fn commands_outlive(machine: &Machine) {
-    let kill_sshd = || {
+    outlive(machine, &|| kill_9(supervisor(machine)));
+    by_ssh(machine, || {
         // It cuts its own link, too.
         let kill = ["exec", "--user-name", "root", "pkill", "-KILL", "-x", "sshd-session"];
-        machine.run(kill).exits(0);
+        outlive(machine, &|| drop(machine.run(kill).exits(0)));
+        outlive(machine, &|| kill_9(supervisor(machine)));
+    });
+}
+
+fn outlive(machine: &Machine, kill: &dyn Fn()) {
+    let script = "echo begun >&2; sleep 3; echo done; exit 9";
+    let unshare = [&ARTICLE[..], &["sh", "-c", script]].concat();
+    let (command, mut begun) = begin(machine, &unshare);
+    let (mut cat, mut catting) = begin(machine, &["exec", "sh", "-c", "echo begun >&2; cat"]);
+    wait_for_word(&mut begun);
+    wait_for_word(&mut catting);
+    kill();
+    let mut input = cat.stdin.take().unwrap();
+    input.write_all(b"sent while nobody was there").unwrap();
+    drop(input);
+    assert_eq!(end(command), (Some(9), "done\n".to_owned()));
+    assert_eq!(end(cat), (Some(0), "sent while nobody was there".to_owned()));
+}
+
+/// Without the socket of the guest's port the link goes by SSH.
+pub fn by_ssh(machine: &Machine, story: impl FnOnce()) {
+    let socket = machine.control_socket().with_file_name("link.sock");
+    let aside = socket.with_extension("aside");
+    let goes_by = |way: &str| {
+        let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
+        let last = log.lines().rfind(|line| line.contains("the link is up")).unwrap_or_default();
+        assert!(last.contains(way), "{last}");
     };
-    let kills: [&dyn Fn(); 2] = [&|| kill_9(supervisor(machine)), &kill_sshd];
-    for kill in kills {
-        let script = "echo begun >&2; sleep 3; echo done; exit 9";
-        let unshare = [&ARTICLE[..], &["sh", "-c", script]].concat();
-        let (command, mut begun) = begin(machine, &unshare);
-        let (mut cat, mut catting) = begin(machine, &["exec", "sh", "-c", "echo begun >&2; cat"]);
-        wait_for_word(&mut begun);
-        wait_for_word(&mut catting);
-        kill();
-        let mut input = cat.stdin.take().unwrap();
-        input.write_all(b"sent while nobody was there").unwrap();
-        drop(input);
-        assert_eq!(end(command), (Some(9), "done\n".to_owned()));
-        assert_eq!(end(cat), (Some(0), "sent while nobody was there".to_owned()));
-    }
+    machine.says(["true"]);
+    goes_by("way=Port");
+    std::fs::rename(&socket, &aside).unwrap();
+    kill_9(supervisor(machine));
+    machine.says(["true"]);
+    goes_by("way=Ssh");
+    story();
+    std::fs::rename(&aside, &socket).unwrap();
+    kill_9(supervisor(machine));
+    machine.says(["true"]);
+    goes_by("way=Port");
 }
 
 pub fn begin(machine: &Machine, command: &[&str]) -> (Child, ChildStderr) {
