@@ -138,7 +138,7 @@ fn system_state(place: &Place, name: &MachineName) -> anyhow::Result<String> {
     ask_systemd(place, name, &["is-system-running"])
 }
 
-/// Its one word. A guest may run commands before it runs systemd.
+/// Its one word. A guest may run commands before its systemd listens.
 fn ask_systemd(place: &Place, name: &MachineName, what: &[&str]) -> anyhow::Result<String> {
     let taken = Capture::up_to(ANSWER_MAX);
     let stdio = Stdio {
@@ -147,7 +147,7 @@ fn ask_systemd(place: &Place, name: &MachineName, what: &[&str]) -> anyhow::Resu
         stderr: Box::new(io::stderr()),
     };
     let script = "command -v systemctl >/dev/null || exec echo none
-        [ -d /run/systemd/system ] || exec echo offline
+        [ -S /run/systemd/private ] || exec echo offline
         exec timeout \"$@\"";
     let ask = ["sh", "-c", script, "sh", SYSTEMCTL_SECONDS, "systemctl"];
     let mut request = ExecRequest::new([&ask[..], what].concat());

@@ -32,7 +32,7 @@ find /proc/[0-9]*/ns/mnt -maxdepth 0 -printf '%l %h\n' 2>/dev/null | {
         exit 1
     done
 } || exit
-[ ! -d /run/systemd/system ] || systemctl stop nsvm-settings.service
+[ ! -S /run/systemd/private ] || systemctl stop nsvm-settings.service
 for target; do
     tries=0
     while mountpoint -q "$target" && ! said=$(umount "$target" 2>&1); do
@@ -44,7 +44,7 @@ done"#;
 
 /// What has been mounted already stays.
 const MOUNT: &str =
-    "[ -d /run/systemd/system ] || exec flock /run/nsvm-settings sh /etc/nsvm/settings.sh
+    "[ -S /run/systemd/private ] || exec flock /run/nsvm-settings sh /etc/nsvm/settings.sh
 systemctl start nsvm-settings.service";
 
 /// Unmounts them all, or none.
