@@ -22,8 +22,8 @@ use crate::qemu::endpoint;
 /// still be talking to who was here before, as in each guest that goes on after it was
 /// saved, and learns of us by our going away: these two are twice as long in each
 /// attempt.
-const FIRST_ATTEMPT: Duration = Duration::from_millis(50);
-const FIRST_GAP: Duration = Duration::from_millis(20);
+const FIRST_ATTEMPT: Duration = Duration::from_millis(25);
+const FIRST_GAP: Duration = Duration::from_millis(15);
 
 /// The last attempts are as long as that.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(6);
