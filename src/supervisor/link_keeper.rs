@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::bring_up::Dialling;
+use super::bring_up::{Dialling, PORT_ALONE};
 use super::clock::{self, Pulse, Reading, SharedPulse};
 use crate::control::message::Reply;
 use crate::link::{Link, LinkError, Way};
@@ -15,9 +15,8 @@ use crate::protocol::resume::PATIENCE;
 /// One attempt to dial a guest that was up before.
 const DIAL_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Of that, for its agent alone to answer at its port: as long as a guest may take
-/// to boot again.
-const PORT_ALONE: Duration = Duration::from_secs(20);
+/// Of that, for the agent alone of a guest that boots again to answer at its port.
+const REBOOTING: Duration = Duration::from_secs(20);
 
 /// QEMU tells no sooner than this that a port that was closed is open again.
 const PORT_CLOSED: Duration = Duration::from_millis(1500);
@@ -136,6 +135,7 @@ pub async fn keep(
 ) {
     let mut replacing = Replacing::Soon;
     loop {
+        let mut alone = PORT_ALONE;
         if let Some(link) = link.take() {
             if link.hello().sha256 == dialling.agent.sha256() {
                 replacing = Replacing::Soon;
@@ -145,7 +145,10 @@ pub async fn keep(
             let why = tokio::select! {
                 why = link.closed() => why,
                 why = clock::keep(&link, &pulse.resumed, &clock_read) => why,
-                () = pulse.reset.notified() => "the guest was reset".into(),
+                () = pulse.reset.notified() => {
+                    alone = REBOOTING;
+                    "the guest was reset".into()
+                }
                 () = port_closed(&pulse), if link.way() == Way::Port => {
                     "the guest's agent is gone".into()
                 }
@@ -157,7 +160,7 @@ pub async fn keep(
             tracing::warn!(why, "the link is lost, dialling again");
             slot.set(LinkState::Down(why));
         }
-        link = Some(Arc::new(redial(&slot, &dialling).await));
+        link = Some(Arc::new(redial(&slot, &dialling, alone).await));
     }
 }
 
@@ -203,10 +206,10 @@ async fn port_closed(pulse: &Pulse) {
     }
 }
 
-async fn redial(slot: &LinkSlot, dialling: &Dialling) -> Link {
+async fn redial(slot: &LinkSlot, dialling: &Dialling, alone: Duration) -> Link {
     for attempt in 0.. {
         let dialling = dialling.clone();
-        match Link::dial(dialling.target, dialling.agent, PORT_ALONE, DIAL_PATIENCE).await {
+        match Link::dial(dialling.target, dialling.agent, alone, DIAL_PATIENCE).await {
             Ok(link) => return link,
             Err(e) => {
                 tracing::info!("dialling the guest: {e}");

@@ -239,6 +239,7 @@ pub fn killed(machine: &Machine) {
     supervisor_under_twenty(machine);
     client(machine);
     agent(machine);
+    agent_stopped(machine);
     qemu(machine);
 }
 
@@ -287,6 +288,18 @@ fn agent(machine: &Machine) {
     machine.run(["exec", "true"]).exits(0);
     // What it ran is not ended with it.
     machine.run(["exec", "pkill", "-xf", "sleep 4712.5"]).exits(0);
+}
+
+/// QEMU tells that nobody has the port open any more; SSH brings the agent back.
+fn agent_stopped(machine: &Machine) {
+    // As a unit of systemd's, which the agent's end does not end; the unit of the agent
+    // takes over from who started it before systemd.
+    let script = "systemctl restart nsvm-agent; systemctl stop nsvm-agent";
+    let stop = ["exec", "--user-name", "root", "systemd-run", "sh", "-c", script];
+    machine.run(stop).exits(0);
+    let log = || machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
+    eventually("it is noticed", || log().contains("the guest's agent is gone"));
+    machine.run(["exec", "true"]).exits(0);
 }
 
 /// The machine is stopped then, and nothing of the run is left.
