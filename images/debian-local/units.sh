@@ -110,6 +110,7 @@ EOF
 # After the first boot `early` has started these before systemd. What they
 # were to tell the host is told; once all is up a restart takes over.
 install -D -m 755 "$(dirname "$0")/early" "$root/usr/lib/nsvm/early"
+install -m 644 "$(dirname "$0")/kept.sh" "$root/usr/lib/nsvm/kept.sh"
 for unit in ssh nsvm-agent nsvm-ready; do
 	write systemd/system/$unit.service.d/20-early.conf <<-EOF
 		[Unit]

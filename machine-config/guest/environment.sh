@@ -12,4 +12,5 @@ cat "$passed" >/run/nsvm-environment.new
 mv /run/nsvm-environment.new /run/nsvm-environment
 set --
 while IFS= read -r line; do set -- "$@" "$line"; done </run/nsvm-environment
-[ $# = 0 ] || ! command -v systemctl >/dev/null || systemctl set-environment "$@"
+# (`early` calls this where there is no systemd yet; its unit does so again)
+[ $# = 0 ] || [ ! -d /run/systemd/system ] || systemctl set-environment "$@"

@@ -19,11 +19,11 @@ macro_rules! recipe {
     ($system:literal, $own:literal) => {
         embedded!(
             "debian-local":
-                "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init";
+                "arguments.txt" "build.sh" "config.sh" "disk.sh" "grub.cfg" "host-packages.txt" "init";
             $system:
-                "arguments.txt" "early";
+                "early";
             "debian-local":
-                "initramfs.sh" "kernel.sh" "modules.txt";
+                "initramfs.sh" "kept.sh" "kernel.sh" "modules.txt";
             $system:
                 "packages.txt";
             "debian-local":
