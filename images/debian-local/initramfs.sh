@@ -40,18 +40,24 @@ unsign() {
 	truncate -s $((size - 40 - (($2 << 24) + ($3 << 16) + ($4 << 8) + $5))) "$1"
 }
 
-# Loading order is dependency order. They are unpacked here since busybox
-# cannot do it, and the archive as a whole is packed: the BIOS reads slower
-# than the kernel unpacks. Nothing in the guest asks for signatures, and to check
-# these takes an emulated CPU 0.2 s.
-for module in virtio_blk ext4 virtio_net virtio_console qemu_fw_cfg evdev button; do
-	modprobe -d "$work/root" -S "$version" --show-depends $module
-done | sed -n 's/^insmod \(.*[^ ]\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
-	name=$(basename "$file" .xz)
-	xz -dc "$file" >"$t/modules/$name"
-	unsign "$t/modules/$name"
-	echo "$name" >>"$t/modules/order"
-done
+# add LIST MODULE...: with what they depend on. Loading order is dependency order.
+# They are unpacked here since busybox cannot do it, and the archive as a whole is
+# packed: the BIOS reads slower than the kernel unpacks. Nothing in the guest asks for
+# signatures, and to check these takes an emulated CPU 0.2 s.
+add() {
+	list=$1
+	shift
+	for module; do
+		modprobe -d "$work/root" -S "$version" --show-depends "$module"
+	done | sed -n 's/^insmod \(.*[^ ]\) *$/\1/p' | awk '!seen[$0]++' | while read -r file; do
+		name=$(basename "$file" .xz)
+		xz -dc "$file" >"$t/modules/$name"
+		unsign "$t/modules/$name"
+		echo "$name" >>"$t/modules/$list"
+	done
+}
+add order virtio_blk ext4 virtio_net virtio_console qemu_fw_cfg evdev button
+add 9p 9pnet_virtio 9p
 
 sed -n 's/^[^#]* \([^ ]*\) c\([0-9]*\):\([0-9]*\)$/\1 \2 \3/p' \
 	"$work/root/usr/lib/modules/$version/modules.devname" >"$t/modules/nodes"

@@ -16,11 +16,11 @@ prepare() {
 	read -r host_name </etc/hostname && echo "$host_name" >/proc/sys/kernel/hostname
 }
 
-# Keys, directories and variables of this start, before anybody comes in. (The
-# settings by the system's own shell and programs: they load modules that are packed.)
+# Keys, directories and variables of this start, before anybody comes in. The
+# initramfs has loaded what directories need: busybox unpacks no modules.
 obey_host() {
 	[ ! -e $passed/environment/raw ] || sh /etc/nsvm/environment.sh
-	[ ! -e $passed/settings/raw ] || /bin/sh /etc/nsvm/settings.sh
+	[ ! -e $passed/settings/raw ] || sh /etc/nsvm/settings.sh
 }
 
 # keep NAME UNIT PROGRAM...: runs it, and again when it ends, in the control group

@@ -18,11 +18,19 @@ make_target() {
     return $made
 }
 
+# is_mounted TAG TARGET; the kernel writes a space as \040
+is_mounted() {
+    while read -r tag at _; do
+        [ "$tag" = "$1" ] && [ "$(printf %b "$at")" = "$2" ] && return
+    done </proc/self/mounts
+    return 1
+}
+
 # mount_volume TAG ro|rw TARGET
 mount_volume() {
-    [ "$(findmnt -n -o SOURCE -M "$3")" = "$1" ] && return
+    is_mounted "$1" "$3" && return
     make_target "$3" || return
-    modprobe -q -a 9pnet_virtio 9p
+    { [ -d /sys/module/9p ] && [ -d /sys/module/9pnet_virtio ]; } || modprobe -q -a 9pnet_virtio 9p
     options=trans=virtio,version=9p2000.L,msize=262144,cache=mmap,nodev,nosuid,$2
     [ ! -e /sys/fs/selinux/enforce ] || options=$options,context=system_u:object_r:nfs_t:s0
     mount -t 9p -o "$options" "$1" "$3"
