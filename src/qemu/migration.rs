@@ -20,8 +20,9 @@ use zstd::{Decoder, Encoder};
 use super::qmp::{Qmp, QmpError};
 use crate::machine::suspended::Memory;
 
-/// QEMU answers its monitor while it migrates.
-const QMP_PATIENCE: Duration = Duration::from_secs(10);
+/// QEMU answers its monitor while it migrates, but for the moment in which it writes
+/// out what it has of the disks: a host that is busy with its own takes its time.
+const QMP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A side that moves no byte for this long has failed.
 const STALLED: Duration = Duration::from_secs(60);
