@@ -20,9 +20,11 @@ use zstd::{Decoder, Encoder};
 use super::qmp::{Qmp, QmpError};
 use crate::machine::suspended::Memory;
 
-/// QEMU answers its monitor while it migrates, but for the moment in which it writes
-/// out what it has of the disks: a host that is busy with its own takes its time.
-const QMP_PATIENCE: Duration = Duration::from_secs(60);
+/// QEMU answers its monitor while it migrates, but for the end of it.
+const QMP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// QEMU connects to a socket that is listened on, within milliseconds.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 /// A side that moves no byte for this long has failed.
 const STALLED: Duration = Duration::from_secs(60);
@@ -107,14 +109,19 @@ pub fn save(
     let parameters = json!({ "max-bandwidth": BANDWIDTH });
     monitor.execute("migrate-set-parameters", parameters, QMP_PATIENCE)?;
     monitor.execute("migrate", address(socket), QMP_PATIENCE)?;
+    // QEMU is not asked meanwhile. When it has little to write it writes all of it as
+    // soon as it is connected, and answers nobody until somebody has read that.
+    let connected = Deadline::new(CONNECTING);
     let mut stream = loop {
         match listener.accept() {
             Ok((stream, _)) => break stream,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(POLL),
-            Err(e) => return Err(trouble(e)),
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(trouble(e)),
+            Err(_) if connected.check().is_err() => {
+                progress(monitor, "write")?;
+                return Err(MigrationError::Timeout(CONNECTING));
+            }
+            Err(_) => std::thread::sleep(POLL),
         }
-        progress(monitor, "write")?;
-        deadline.check()?;
     };
     stream.set_nonblocking(false).map_err(trouble)?;
     stream.set_read_timeout(Some(STALLED)).map_err(trouble)?;
