@@ -239,15 +239,7 @@ mod tests {
     fn another_agent_is_replaced_once_nothing_runs_there() {
         let agent = AgentBinary { path: PathBuf::new(), sha256: "ours".into() };
         let judged = |sha256: &str, protocol, busy| {
-            let hello = Hello {
-                protocol,
-                version: "9".into(),
-                sha256: sha256.into(),
-                boot_id: String::new(),
-                arch: String::new(),
-                kernel: String::new(),
-                busy,
-            };
+            let hello = Hello { protocol, sha256: sha256.into(), busy, ..Hello::example() };
             judge(&hello, &agent)
         };
         for busy in [false, true] {

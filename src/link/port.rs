@@ -157,15 +157,7 @@ mod tests {
     use crate::protocol::port::{given, offer, taken};
 
     fn hello(version: &str) -> Hello {
-        Hello {
-            protocol: crate::protocol::hello::PROTOCOL,
-            version: version.into(),
-            sha256: "ours".into(),
-            boot_id: String::new(),
-            arch: String::new(),
-            kernel: String::new(),
-            busy: false,
-        }
+        Hello { version: version.into(), ..Hello::example() }
     }
 
     async fn line(guest: &mut DuplexStream) -> Vec<u8> {

@@ -72,6 +72,20 @@ impl Hello {
         }
     }
 
+    /// One that tests may change.
+    #[cfg(test)]
+    pub fn example() -> Self {
+        Self {
+            protocol: PROTOCOL,
+            version: "0.1.0".into(),
+            sha256: "ab".repeat(32),
+            boot_id: "b".into(),
+            arch: "x86_64".into(),
+            kernel: "6.12".into(),
+            busy: true,
+        }
+    }
+
     fn unfinished(bytes: &[u8]) -> Scan {
         if bytes.len() <= MAX_PREAMBLE {
             return Scan::Incomplete;
@@ -84,30 +98,18 @@ impl Hello {
 mod tests {
     use super::*;
 
-    fn hello() -> Hello {
-        Hello {
-            protocol: PROTOCOL,
-            version: "0.1.0".into(),
-            sha256: "ab".repeat(32),
-            boot_id: "b".into(),
-            arch: "x86_64".into(),
-            kernel: "6.12".into(),
-            busy: true,
-        }
-    }
-
     #[test]
     fn a_greeting_is_found_behind_noise_and_leaves_what_follows() {
         let mut bytes = b"Welcome to this VM\n".to_vec();
-        bytes.extend(hello().line());
+        bytes.extend(Hello::example().line());
         let end = bytes.len();
         bytes.extend(b"yamux");
-        assert_eq!(Hello::scan(&bytes), Scan::Found(Box::new(hello()), end));
+        assert_eq!(Hello::scan(&bytes), Scan::Found(Box::new(Hello::example()), end));
     }
 
     #[test]
     fn every_prefix_asks_for_more() {
-        let line = hello().line();
+        let line = Hello::example().line();
         for end in 0..line.len() {
             assert_eq!(Hello::scan(&line[..end]), Scan::Incomplete);
         }

@@ -94,16 +94,6 @@ impl Lines {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Forgets what ended no line yet.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Whether all that came was whole lines.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The next whole line, without its end.
     pub fn take_line(&mut self) -> Option<Vec<u8>> {
         let Some(end) = self.0.iter().position(|byte| *byte == b'\n') else {
@@ -121,37 +111,24 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::hello::PROTOCOL;
-
-    fn hello() -> Hello {
-        Hello {
-            protocol: PROTOCOL,
-            version: "0.1.0".into(),
-            sha256: "ab".repeat(32),
-            boot_id: "b".into(),
-            arch: "x86_64".into(),
-            kernel: "6.12".into(),
-            busy: false,
-        }
-    }
 
     fn line(bytes: &[u8]) -> Vec<u8> {
         let mut lines = Lines::default();
         lines.push(bytes);
         let line = lines.take_line().unwrap();
-        assert!(lines.is_empty());
+        assert!(lines.0.is_empty());
         line
     }
 
     #[test]
     fn each_side_understands_the_other() {
-        let offered = FromGuest::Offer { word: "w1".into(), hello: Box::new(hello()) };
-        assert_eq!(FromGuest::parse(&line(&offer("w1", &hello()))), Some(offered));
+        let offered = FromGuest::Offer { word: "w1".into(), hello: Box::new(Hello::example()) };
+        assert_eq!(FromGuest::parse(&line(&offer("w1", &Hello::example()))), Some(offered));
         let given_own = FromGuest::Given { own: "o2".into() };
         assert_eq!(FromGuest::parse(&line(&given("o2"))), Some(given_own));
         assert_eq!(taken(&line(&take("w1", "o2")), "w1").as_deref(), Some("o2"));
         assert_eq!(taken(&line(&take("w0", "o2")), "w1"), None);
-        assert!(offer("w1", &hello()).len() < LINE_MAX);
+        assert!(offer("w1", &Hello::example()).len() < LINE_MAX);
     }
 
     #[test]
@@ -159,7 +136,7 @@ mod tests {
         let mut lines = Lines::default();
         lines.push(b"\0\x01half a frame NSVM-LINK offer x {no json\n and more");
         assert_eq!(FromGuest::parse(&lines.take_line().unwrap()), None);
-        lines.push(&offer("w", &hello()));
+        lines.push(&offer("w", &Hello::example()));
         let found = FromGuest::parse(&lines.take_line().unwrap());
         assert!(matches!(found, Some(FromGuest::Offer { word, .. }) if word == "w"));
         lines.push(&vec![b'x'; 10 * LINE_MAX]);
