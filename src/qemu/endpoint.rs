@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -15,6 +16,9 @@ use crate::host;
 
 /// Windows' word for a directory whose file system takes no sockets.
 const WSAEINVAL: i32 = 10022;
+
+/// On this host a connection is there at once.
+const CONNECTING: Duration = Duration::from_secs(2);
 
 /// Longer than any line that names an endpoint.
 const LINE_MAX: u64 = 4096;
@@ -58,17 +62,19 @@ pub fn prepare(place: &Path, kind: Kind) -> io::Result<Endpoint> {
     Ok(endpoint)
 }
 
-/// Connects to what listens at `place`.
+/// Connects to what listens at `place`. Does not wait for one that has others to
+/// serve: those are errors, as is whatever takes longer than [`CONNECTING`].
 pub fn connect(place: &Path) -> io::Result<Socket> {
     match find(place)? {
         Endpoint::Socket(path) => {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            socket.connect(&SockAddr::unix(path)?)?;
+            socket.connect_timeout(&SockAddr::unix(path)?, CONNECTING)?;
             Ok(socket)
         }
         Endpoint::Loopback(port) => {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-            socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            socket.connect_timeout(&address.into(), CONNECTING)?;
             Ok(socket)
         }
     }
@@ -174,6 +180,27 @@ mod tests {
         assert_eq!(find(&place).unwrap(), Endpoint::from("/elsewhere/qmp.sock"));
         // No word leads to another host.
         assert_eq!(parse("10.0.0.1:22"), Endpoint::from("10.0.0.1:22"));
+    }
+
+    /// Who is never let in must not hang for it: the kernel queues a few, and a
+    /// blocking connect waits behind them for ever.
+    #[cfg(unix)]
+    #[test]
+    fn a_listener_that_has_others_to_serve_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("busy.sock");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&place).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        let refused = (0..10).find_map(|_| match connect(&place) {
+            Ok(socket) => {
+                waiting.push(socket);
+                None
+            }
+            Err(e) => Some(e),
+        });
+        assert!(refused.is_some(), "{} were let in", waiting.len());
     }
 
     #[cfg(unix)]
