@@ -230,3 +230,54 @@ fn listen(path: &Path) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    /// More than a socket holds.
+    const STATE: usize = 1 << 20;
+
+    /// A monitor as QEMU's is while it writes all of a state in one go: deaf until
+    /// that has been read.
+    fn monitor(listener: &UnixListener, socket: &Path) -> io::Result<()> {
+        let output = listener.accept()?.0;
+        let mut say = |value: Value| writeln!(&output, "{value}");
+        say(json!({ "QMP": {} }))?;
+        for line in BufReader::new(&output).lines() {
+            let request: Value = serde_json::from_str(&line?)?;
+            let told = match request["execute"].as_str() {
+                Some("query-migrate") => json!({ "status": "completed" }),
+                _ => json!({}),
+            };
+            say(json!({ "return": told, "id": request["id"] }))?;
+            if request["execute"] == "migrate" {
+                // Who asks too early does so now.
+                std::thread::sleep(10 * POLL);
+                UnixStream::connect(socket)?.write_all(&vec![7; STATE])?;
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_state_is_read_before_qemu_is_asked_about_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, socket) = (dir.path().join("qmp"), dir.path().join("memory"));
+        let listener = UnixListener::bind(&place).unwrap();
+        let to = socket.clone();
+        let qemu = std::thread::spawn(move || monitor(&listener, &to));
+        let (qmp, _events) = Qmp::connect(&place, CONNECTING, || true).unwrap();
+        let path = dir.path().join("state");
+        let mut file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
+        let memory = save(&qmp, &socket, &mut file, STALLED).unwrap();
+        assert!(memory.length > 0);
+        let written = zstd::decode_all(File::open(&path).unwrap()).unwrap();
+        assert_eq!(written, vec![7; STATE]);
+        drop(qmp);
+        qemu.join().unwrap().unwrap();
+    }
+}
