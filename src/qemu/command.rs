@@ -1,6 +1,7 @@
 //! QEMU's command line, built from a [`Launch`] by one pure function per
 //! concern. Nothing of it is kept on disk: each start builds it anew.
 
+mod channels;
 mod ram;
 
 use std::ffi::{OsStr, OsString};
@@ -17,12 +18,9 @@ use crate::machine::config::{Arch, DiskFormat, GUEST_MAC};
 use crate::machine::name::MachineName;
 use crate::machine::published::Published;
 use crate::machine::units::MiB;
-use crate::protocol::port;
 
+pub use channels::LINK_DEVICE;
 pub use ram::Ram;
-
-/// The device by which the guest's agent is reached, as QEMU's monitor calls it.
-pub const LINK_DEVICE: &str = "link0";
 
 /// TCG's cache of translated code in MiB. QEMU's default of 1 GiB lets a small
 /// VM grow to twice its size; each halving costs a boot some more rounds of
@@ -137,9 +135,9 @@ pub fn argv(launch: &Launch) -> Vec<OsString> {
         network(launch),
         volumes(launch),
         ram::small_devices(launch),
-        ports(launch),
-        console(launch),
-        monitor(launch),
+        channels::ports(launch),
+        channels::console(launch),
+        channels::monitor(launch),
         generation(launch),
         provisioning(launch),
         kernel(launch),
@@ -332,42 +330,6 @@ fn generation(launch: &Launch) -> Vec<OsString> {
         Arch::X86_64 => strings(&["-device", "vmgenid,guid=auto"]),
         Arch::Aarch64 => Vec::new(),
     }
-}
-
-fn ports(launch: &Launch) -> Vec<OsString> {
-    let ready = format!("virtserialport,chardev=ready,name={}", port::READY);
-    let link = format!("virtserialport,chardev=link,name={},id={LINK_DEVICE}", port::LINK);
-    [
-        listener("ready", &launch.ready_socket),
-        listener("link", &launch.link_socket),
-        strings(&["-device", "virtio-serial-pci", "-device", &ready, "-device", &link]),
-    ]
-    .concat()
-}
-
-/// The serial console goes to a file, which a start never truncates.
-fn console(launch: &Launch) -> Vec<OsString> {
-    vec![
-        "-chardev".into(),
-        with_path("file,id=serial0,append=on,path=", &launch.serial_log),
-        "-serial".into(),
-        "chardev:serial0".into(),
-    ]
-}
-
-fn monitor(launch: &Launch) -> Vec<OsString> {
-    let mode = strings(&["-mon", "chardev=qmp,mode=control"]);
-    [listener("qmp", &launch.qmp_socket), mode].concat()
-}
-
-/// A socket that QEMU listens on without waiting for anybody.
-fn listener(id: &str, endpoint: &Endpoint) -> Vec<OsString> {
-    let options = format!("socket,id={id},server=on,wait=off,");
-    let socket = match endpoint {
-        Endpoint::Socket(path) => with_path(&format!("{options}path="), path),
-        Endpoint::Loopback(port) => format!("{options}host=127.0.0.1,port={port}").into(),
-    };
-    vec!["-chardev".into(), socket]
 }
 
 /// What the guest's first boot reads, and the environment, which every boot
