@@ -18,7 +18,8 @@ const DIAL_PATIENCE: Duration = Duration::from_secs(60);
 /// Of that, for the agent alone of a guest that boots again to answer at its port.
 const REBOOTING: Duration = Duration::from_secs(20);
 
-/// QEMU tells no sooner than this that a port that was closed is open again.
+/// QEMU tells of a port's changes once a second: that one was opened again, as by an
+/// agent that was restarted, may be told so much later.
 const PORT_CLOSED: Duration = Duration::from_millis(1500);
 
 /// Pauses between attempts grow from the first to the last of these.
