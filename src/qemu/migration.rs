@@ -245,7 +245,7 @@ mod tests {
     /// that has been read.
     fn monitor(listener: &UnixListener, socket: &Path) -> io::Result<()> {
         let output = listener.accept()?.0;
-        let mut say = |value: Value| writeln!(&output, "{value}");
+        let say = |value: Value| writeln!(&output, "{value}");
         say(json!({ "QMP": {} }))?;
         for line in BufReader::new(&output).lines() {
             let request: Value = serde_json::from_str(&line?)?;
