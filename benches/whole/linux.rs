@@ -66,7 +66,7 @@ fn measure() -> anyhow::Result<()> {
     rows.extend(suspend::rows(&settings, &machine, &mut bare)?);
 
     say("Starting the machine for the commands");
-    machine.start()?;
+    machine.start_wholly()?;
     let ssh = Ssh::of(&machine.facts()?, dir.path())?;
     let mut all = || {
         rows.extend(command::rows(&settings, &machine, &ssh)?);

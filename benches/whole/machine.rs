@@ -35,6 +35,8 @@ pub struct Machine {
     nsvm: PathBuf,
     agent: PathBuf,
     home: PathBuf,
+    /// Its image has one, whose start takes longer than the agent's.
+    systemd: bool,
 }
 
 /// What has to be known of it to reach it by other means.
@@ -56,7 +58,7 @@ impl Machine {
         say(&format!("Making a machine of {image} (an image is built when the cache has none)"));
         let (nsvm, agent) = (settings.nsvm.clone(), settings.agent.clone());
         // First of all, so that a failed init is undone, too.
-        let machine = Self { nsvm, agent, home };
+        let machine = Self { nsvm, agent, home, systemd: image != "micro" };
         let cpus = std::thread::available_parallelism()?.get().min(CPUS).to_string();
         let mut init = machine.nsvm(["machine", "init", "--image", image]);
         init.args(["--cpus", &cpus, "--memory", MEMORY_MIB, "--disk-size", DISK_GIB, NAME]);
@@ -82,6 +84,16 @@ impl Machine {
     /// Returns when the agent has answered.
     pub fn start(&self) -> anyhow::Result<Ran> {
         children::run(&mut self.verb("start"), START)
+    }
+
+    /// Returns when nothing of the guest's own start goes on beside.
+    pub fn start_wholly(&self) -> anyhow::Result<()> {
+        self.start()?;
+        let awaited: &[&str] = if self.systemd { &["ssh", "system"] } else { &["ssh"] };
+        for what in awaited {
+            children::run(self.verb("wait").args(["--for", what]), START)?;
+        }
+        Ok(())
     }
 
     pub fn stop(&self) -> anyhow::Result<()> {

@@ -170,8 +170,8 @@ pub fn notes(arguments: usize, silent: usize) -> String {
            port and the paths of disk, sockets and console log differ. Its disk is a copy of the\n  \
            machine's from before the first boot, provisioned by the same Ignition config (without\n  \
            nsvm's agent). The guest is not polled: `ssh true` is tried when the guest says over\n  \
-           its virtio port that sshd listens, which is what nsvm waits for, too. Processor time is\n  \
-           read when the start is done.\n\
+           its virtio port that sshd listens. nsvm waits for its agent, which needs no sshd.\n  \
+           Processor time is read when the start is done.\n\
          - `ssh`: no configuration file, pinned host key, curve25519, ed25519, aes128-gcm.\n\
          - Commands: four kinds in turn, in one guest; `ssh` runs `true` as a builtin of the login\n  \
            shell, nsvm and the guest's own loop as a program.\n"

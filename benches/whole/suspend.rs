@@ -30,7 +30,7 @@ struct Side {
 /// measured.
 pub fn rows(settings: &Settings, machine: &Machine, bare: &mut Bare) -> anyhow::Result<Vec<Row>> {
     let (mut ours, mut theirs, mut woken) = (Side::default(), Side::default(), Vec::new());
-    machine.start()?;
+    machine.start_wholly()?;
     machine.suspend()?;
     bare.without_sandbox();
     bare.boot()?;

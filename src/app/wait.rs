@@ -17,6 +17,9 @@ use crate::protocol::request::{ExecRequest, UserSpec};
 /// How often the machine is looked at: reading its locks costs next to nothing.
 const STATUS_POLL: Duration = Duration::from_millis(50);
 
+/// An sshd comes up within a second of the agent, on a busy host a few.
+const SSHD_COMES: Duration = Duration::from_secs(15);
+
 /// How often the guest is asked about a unit: each costs it two processes.
 const UNIT_POLL: Duration = Duration::from_millis(500);
 
@@ -29,7 +32,7 @@ const ANSWER_MAX: usize = 4096;
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Awaited {
-    /// The guest's SSH server answers: the machine is running.
+    /// The guest's SSH server answers.
     Ssh,
     /// The guest agent runs commands.
     Agent,
@@ -72,7 +75,12 @@ pub fn wait(
     }
     let place = || Place::Machine { context: Box::new(context.clone()), name: name.clone() };
     match awaited {
-        Awaited::Ssh => Ok(()),
+        Awaited::Ssh => {
+            while sshd_awaited(context, name) {
+                pause(STATUS_POLL, "its SSH server does not answer")?;
+            }
+            Ok(())
+        }
         // Waits for the link by itself, and says why there is none.
         Awaited::Agent => run::info(&place()).map(drop),
         Awaited::Unit(unit) => loop {
@@ -92,6 +100,21 @@ pub fn wait(
             }
         },
     }
+}
+
+/// For those who are about to come by SSH: what runs commands may be up a moment
+/// before its sshd. Whether that answers, or has not within some seconds, is theirs
+/// to see.
+pub fn let_sshd_come(context: &Context, name: &MachineName) {
+    let end = Instant::now() + SSHD_COMES;
+    while sshd_awaited(context, name) && Instant::now() < end {
+        std::thread::sleep(STATUS_POLL);
+    }
+}
+
+fn sshd_awaited(context: &Context, name: &MachineName) -> bool {
+    let run = context.store.run_record(name);
+    context.store.status(name) == Status::Running && run.is_some_and(|run| run.sshd_awaited)
 }
 
 fn pause(

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::protocol::hello::Hello;
+use port::{Guest, meet};
 
 pub use install::{AGENT, AgentBinary};
 pub use session::answers_as_ssh;
@@ -143,6 +144,12 @@ impl Drop for InUse {
 }
 
 impl Link {
+    /// Waits for the agent of a guest that boots to answer at its port, for ever.
+    /// `None`: it is one that only SSH can replace, or the VM has no such port.
+    pub async fn by_port_at_boot(target: &Target, agent: &AgentBinary) -> Option<Self> {
+        meet(&target.port, agent, Guest::Boots).await.map(Self::by_port)
+    }
+
     /// Dials the guest's agent at its port. If it has not answered there after
     /// `alone`, or is another one, also by SSH, which installs ours when it is
     /// missing or another one. `deadline` bounds all of it.
@@ -153,16 +160,16 @@ impl Link {
         deadline: Duration,
     ) -> Result<Self, LinkError> {
         let end = Instant::now() + deadline;
-        let answered = timeout(alone.min(deadline), port::meet(&target.port, &agent)).await;
+        let answered = timeout(alone.min(deadline), meet(&target.port, &agent, Guest::Runs)).await;
         if let Ok(Some(met)) = answered {
             return Ok(Self::by_port(met));
         }
         let by_ssh = Self::dial_by_ssh(target.clone(), agent.clone(), end);
         let link = tokio::select! {
-            Some(met) = port::meet(&target.port, &agent) => return Ok(Self::by_port(met)),
+            Some(met) = meet(&target.port, &agent, Guest::Runs) => return Ok(Self::by_port(met)),
             link = by_ssh => link?,
         };
-        match timeout(AT_ITS_PORT, port::meet(&target.port, &agent)).await {
+        match timeout(AT_ITS_PORT, meet(&target.port, &agent, Guest::Runs)).await {
             Ok(Some(met)) => Ok(Self::by_port(met)),
             Ok(None) | Err(_) => Ok(link),
         }

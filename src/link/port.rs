@@ -25,7 +25,7 @@ use crate::qemu::endpoint;
 const FIRST_ATTEMPT: Duration = Duration::from_millis(25);
 const FIRST_GAP: Duration = Duration::from_millis(15);
 
-/// The last attempts are as long as that.
+/// The last attempts are as long as that, and all with a guest that boots.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(6);
 
 /// For what follows an offer, on the busiest host.
@@ -44,10 +44,21 @@ pub(super) struct Met {
     pub io: Socket,
 }
 
+/// What the guest is known to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guest {
+    /// It boots: nobody has been here before.
+    Boots,
+    Runs,
+}
+
 /// Pends until an agent answers. `None`: it is one to be replaced, or that this nsvm
 /// does not understand, or the VM has no such port.
-pub(super) async fn meet(place: &Path, agent: &AgentBinary) -> Option<Met> {
+pub(super) async fn meet(place: &Path, agent: &AgentBinary, guest: Guest) -> Option<Met> {
     let (mut patience, mut gap) = (FIRST_ATTEMPT, FIRST_GAP);
+    if guest == Guest::Boots {
+        patience = LONGEST_ATTEMPT;
+    }
     loop {
         match attempt(place, patience).await {
             Ok(met) if judge(&met.hello, agent) == Verdict::Stays => return Some(met),
@@ -201,7 +212,7 @@ mod tests {
         let file = dir.path().join("agent");
         std::fs::write(&file, b"agent").unwrap();
         let agent = AgentBinary::read(&file).unwrap();
-        let met = meet(&dir.path().join("link.sock"), &agent).await;
+        let met = meet(&dir.path().join("link.sock"), &agent, Guest::Boots).await;
         assert!(met.is_none());
     }
 }

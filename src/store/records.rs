@@ -72,6 +72,9 @@ pub struct RunRecord {
     /// Which nsvm the supervisor is; none: an older one than this field.
     #[serde(default)]
     pub supervisor: Option<Build>,
+    /// The guest runs commands, and its sshd has not been heard of yet.
+    #[serde(default)]
+    pub sshd_awaited: bool,
 }
 
 #[cfg(test)]
@@ -91,6 +94,7 @@ impl RunRecord {
             resets: 0,
             hardware: None,
             supervisor,
+            sshd_awaited: false,
         }
     }
 }

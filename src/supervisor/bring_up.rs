@@ -3,14 +3,15 @@
 //! so that a cancelled start can be undone completely.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Happening, Spawned};
+use super::driver::{Happening, Spawned, Sshd};
 use super::feed::Feed;
 use super::launch::{self, Beginning, default_timeout};
 use super::lifecycle::Failure;
@@ -99,20 +100,52 @@ impl BringUp {
         let port = launched.ssh_port;
         self.tell(Happening::Spawned(Box::new(launched)));
         let paths = self.context.store.paths(&self.config.name);
-        let table = if target.is_some() { &[QEMU, SSHD, AGENT][..] } else { &[QEMU, SSHD] };
+        // At its first boot nothing of ours is in it, and SSH brings that.
+        let known = self.context.store.history(&self.config.name).last_up.is_some();
+        let table = match (&target, known) {
+            (None, _) => &[QEMU, SSHD][..],
+            (Some(_), false) => &[QEMU, SSHD, AGENT],
+            (Some(_), true) => &[QEMU, AGENT],
+        };
         let console = paths.serial_log();
         let mut checks = Checks::new(&self.feed, table, timeout, &console);
         let (monitor, events) = checks.next(self.connect(&paths.qmp_socket())).await?;
         self.tell(Happening::Monitor(Arc::new(monitor), events));
         let patience = knock_after(&self.config, translated);
-        let address = ssh_address(port);
-        checks.next(wait_for_sshd(&paths.ready_socket(), address, patience)).await?;
-        let Some(dialling) = target else { return Ok(None) };
-        // At its first boot nothing of ours is in it.
-        let known = self.context.store.history(&self.config.name).last_up.is_some();
-        let alone = if known { PORT_ALONE } else { Duration::ZERO };
+        let sshd = sshd_answers(paths.ready_socket(), ssh_address(port), patience);
+        let dialling = match target {
+            Some(dialling) if known => {
+                let (sshd, left) = (self.hear_of(sshd, timeout), checks.left());
+                let dialling = dialling.at(port);
+                return checks.next(dial_at_boot(dialling, sshd, left)).await.map(Some);
+            }
+            other => other,
+        };
+        checks.next(sshd.map(Ok::<(), Failure>)).await?;
+        let Some(dialling) = dialling else { return Ok(None) };
         let left = checks.left();
-        checks.next(dial(dialling.at(port), alone, left)).await.map(Some)
+        checks.next(dial(dialling.at(port), Duration::ZERO, left)).await.map(Some)
+    }
+
+    /// Has the driver know when the guest's sshd answers, should it within this time.
+    fn hear_of(
+        &self,
+        sshd: impl Future<Output = ()> + Send + 'static,
+        patience: Duration,
+    ) -> watch::Receiver<bool> {
+        self.tell(Happening::Sshd(Sshd::Awaited));
+        let (heard, answers) = watch::channel(false);
+        let happenings = self.happenings.clone();
+        tokio::spawn(async move {
+            if tokio::time::timeout(patience, sshd).await.is_err() {
+                return tracing::warn!("the guest's sshd has not answered");
+            }
+            let _ = happenings.send(Happening::Sshd(Sshd::Answers));
+            heard.send_replace(true);
+            // Whoever asks later finds it so.
+            heard.closed().await;
+        });
+        answers
     }
 
     /// Finds the VM that an earlier supervisor left. If that died while it was
@@ -133,6 +166,13 @@ impl BringUp {
         let gone_on = going_on.await.map_err(|e| failed(format!("asking QEMU: {e}")))?;
         gone_on.map_err(|e: QmpError| failed(e.to_string()))?;
         self.tell(Happening::Monitor(monitor, events));
+        let run = self.context.store.run_record(&self.config.name);
+        if let Some(run) = run.filter(|run| run.sshd_awaited) {
+            // Its word may have gone to the supervisor that is no more.
+            let address = ssh_address(run.ssh_port);
+            let ready = self.context.store.paths(&self.config.name).ready_socket();
+            drop(self.hear_of(sshd_answers(ready, address, Duration::ZERO), default_timeout(true)));
+        }
         Ok(())
     }
 
@@ -258,18 +298,43 @@ pub(super) async fn dial(
     }
 }
 
+/// Dials a guest that has had an agent before: that comes up by itself, often before
+/// sshd does. When it does not, or is another one, sshd is waited for and used.
+async fn dial_at_boot(
+    dialling: Dialling,
+    mut sshd: watch::Receiver<bool>,
+    patience: Duration,
+) -> Result<Link, crate::link::LinkError> {
+    let end = Instant::now() + patience;
+    let mut answers = sshd.clone();
+    let too_late = async {
+        until_heard(&mut answers).await;
+        tokio::time::sleep(PORT_ALONE).await;
+    };
+    tokio::select! {
+        link = Link::by_port_at_boot(&dialling.target, &dialling.agent) => match link {
+            Some(link) => return Ok(link),
+            None => until_heard(&mut sshd).await,
+        },
+        () = too_late => {}
+    }
+    dial(dialling, Duration::ZERO, end.saturating_duration_since(Instant::now())).await
+}
+
+/// Pends for ever when it will not be heard of: the caller has the deadline.
+async fn until_heard(sshd: &mut watch::Receiver<bool>) {
+    if sshd.wait_for(|answers| *answers).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Ends when the guest says that its sshd listens, or when that answers a
 /// knock.
-async fn wait_for_sshd(
-    ready_socket: &Path,
-    address: SocketAddr,
-    knock_after: Duration,
-) -> Result<(), Failure> {
+async fn sshd_answers(ready_socket: PathBuf, address: SocketAddr, knock_after: Duration) {
     tokio::select! {
-        () = ready_signal(ready_socket) => tracing::info!("the guest said that it is ready"),
+        () = ready_signal(&ready_socket) => tracing::info!("the guest said that it is ready"),
         () = knock(address, knock_after) => tracing::info!("the guest's sshd answered a knock"),
     }
-    Ok(())
 }
 
 /// The guest's word on its virtio port. Pends for ever when none comes: the

@@ -44,6 +44,13 @@ pub type Spawned = Launched;
 /// Between two presses of the guest's power button.
 const PRESS_AGAIN: Duration = Duration::from_secs(3);
 
+/// What is known of the sshd of a guest whose agent does not need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sshd {
+    Awaited,
+    Answers,
+}
+
 /// What the driver is told.
 pub enum Happening {
     Life(Input),
@@ -54,6 +61,8 @@ pub enum Happening {
     /// All checks passed; `None`: there will never be a link.
     Up(Option<Box<Link>>),
     Agent(AgentRecord),
+    /// The guest's sshd is waited for, or has been heard of.
+    Sshd(Sshd),
     Clock(Reading),
     /// The guest began anew: whatever was in it is gone.
     Reset,
@@ -186,6 +195,7 @@ fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> Ru
             resets: 0,
             hardware: None,
             supervisor: None,
+            sshd_awaited: false,
         })
     }
 }
@@ -283,6 +293,11 @@ impl Driver {
             Happening::Up(link) => {
                 self.keep_link(link);
                 Some(Input::Ready)
+            }
+            Happening::Sshd(sshd) => {
+                self.run.sshd_awaited = sshd == Sshd::Awaited;
+                self.record();
+                None
             }
             Happening::Clock(reading) => {
                 self.note_clock(reading);

@@ -130,7 +130,7 @@ fn the_link_of_a_machine() {
 #[test]
 fn machines_that_begin_as_copies() {
     let _alone = alone();
-    templates::story();
+    templates::story("debian-local");
 }
 
 #[test]
@@ -151,6 +151,14 @@ fn a_machine_made_by_cloud_init() {
 fn a_machine_without_systemd() {
     let _alone = alone();
     micro::story();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+#[ignore = "as machines_that_begin_as_copies, without systemd: make test-long"]
+fn copies_without_systemd() {
+    let _alone = alone();
+    templates::story("micro");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::processes_with;
 use crate::machine::Machine;
-use crate::{bounds, commands};
+use crate::{bounds, commands, suspended};
 
 const NAME: &str = "m1";
 
@@ -26,7 +26,8 @@ pub fn story() {
     machine.tell("ssh and copies, on micro", ssh_and_copies);
     machine.tell("what needs systemd", without_systemd);
     machine.tell("the agent comes back", agent_comes_back);
-    machine.tell("suspend and resume, on micro", suspended);
+    machine.tell("suspend and resume, on micro", suspend_and_resume);
+    machine.tell("cycles under load, on micro", suspended::cycles);
     machine.tell("stop and start, on micro", stop_and_start);
     machine.home.run(["machine", "rm", "--force", NAME]).exits(0);
     assert!(machine.home.traces_of(NAME).is_empty());
@@ -121,11 +122,9 @@ fn agent_comes_back(machine: &Machine) {
     machine.run(["ns", "exec", "kept", "hostname"]).exits(0).prints("inner\n");
 }
 
-fn suspended(machine: &Machine) {
+fn suspend_and_resume(machine: &Machine) {
     let boot = machine.says(BOOT_ID);
-    let done = format!("Machine \"{NAME}\" suspended successfully\n");
-    machine.home.run(["machine", "suspend", NAME]).exits(0).prints(&done);
-    assert_eq!(machine.inspect()["State"], "suspended");
+    suspended::suspend(machine);
     start(machine);
     assert_eq!(machine.says(BOOT_ID), boot);
     assert_eq!(machine.says(["cat", "/mnt/shared/file"]), "of the host");
@@ -146,6 +145,7 @@ fn stop_and_start(machine: &Machine) {
     assert_eq!(machine.says(["sh", "-c", "cat ~/kept /var/lib/kept"]), "kept\nkept");
     assert_eq!(root(machine, "dmesg | grep -c 'EXT4-fs.*recovery' || :"), "0");
     assert_eq!(machine.says(["cat", "/mnt/shared/file"]), "of the host");
+    machine.home.run(["machine", "wait", "--timeout", "60", "--for", "ssh", NAME]).exits(0);
     let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).stdout();
     assert_eq!(log.matches("no agent answers yet").count(), 1, "{log}");
     assert_eq!(log.matches("the guest said that it is ready").count(), 2, "{log}");

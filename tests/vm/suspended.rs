@@ -28,16 +28,16 @@ fn boot_id(machine: &Machine) -> String {
 pub fn suspend(machine: &Machine) {
     machine
         .home
-        .run(["machine", "suspend", NAME])
+        .run(["machine", "suspend", machine.name()])
         .exits(0)
-        .prints(&format!("Machine \"{NAME}\" suspended successfully\n"));
+        .prints(&format!("Machine \"{}\" suspended successfully\n", machine.name()));
     assert_eq!(machine.inspect()["State"], "suspended");
     assert_eq!(processes_with(&uuid(machine)), Vec::<u32>::new());
 }
 
 /// What the start says on the way.
 fn start(machine: &Machine) -> String {
-    machine.home.run(["machine", "start", NAME]).exits(0).stderr()
+    machine.home.run(["machine", "start", machine.name()]).exits(0).stderr()
 }
 
 /// How far the guest's clock is from this host's, at most.
@@ -84,7 +84,8 @@ impl<'a> Load<'a> {
         machine.run(["ns", "create", "-uinr", "--hostname", "inner", "busy"]).exits(0);
         machine.run(["ns", "exec", "busy", "sh", "-c", &detached(COUNTER)]).exits(0);
         let new = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "cat"];
-        let mut attached = machine.home.spawnable(["--machine", NAME].into_iter().chain(new));
+        let mut attached =
+            machine.home.spawnable(["--machine", machine.name()].into_iter().chain(new));
         let mut attached =
             attached.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("nsvm starts");
         let stdin = attached.stdin.take().unwrap();

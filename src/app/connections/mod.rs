@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::inspect::ssh_port;
 use super::ssh_config::ssh_access;
-use super::{Context, Refusal};
+use super::{Context, Refusal, wait};
 use crate::fs::{Access, write_atomic};
 use crate::host::Bounded;
 use crate::machine::event::Progress;
@@ -125,6 +125,7 @@ pub fn connect(
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     context.store.load(name)?;
+    wait::let_sshd_come(context, name);
     let _lock = context.store.lock(name)?;
     let route = Route::of(context, name)?;
     let before = made(context, name);
@@ -206,6 +207,7 @@ pub fn refresh(context: &Context, name: &MachineName, progress: &dyn Progress) {
     if made == Made::default() {
         return;
     }
+    wait::let_sshd_come(context, name);
     let renew = || -> anyhow::Result<()> {
         write_ssh_config(context, name)?;
         if made.podman {

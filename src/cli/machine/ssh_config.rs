@@ -1,6 +1,7 @@
 //! `nsvm machine ssh-config`
 
 use crate::app::ssh_config::{SshAccess, ssh_access};
+use crate::app::wait::let_sshd_come;
 use crate::cli::environment;
 
 /// Show how other SSH programs reach a machine
@@ -28,7 +29,9 @@ enum Form {
 
 pub fn run(args: &SshConfigArgs) -> anyhow::Result<u8> {
     let context = environment::context()?;
-    let access = ssh_access(&context, &args.which.name(&context))?;
+    let name = args.which.name(&context);
+    let access = ssh_access(&context, &name)?;
+    let_sshd_come(&context, &name);
     match args.format {
         Form::Config => out!("{}", access.entry()),
         Form::Options => outln!("{}", options(&access)),

@@ -27,8 +27,8 @@ pub struct StartArgs {
     /// Return while the machine is still starting; `machine wait` waits for it
     #[arg(long)]
     no_wait: bool,
-    /// Return when more than the agent is up: system (all that the guest
-    /// starts), or unit:NAME
+    /// Return when more than the agent is up: ssh (for other programs; nsvm's own
+    /// commands do not need it), system (all that the guest starts), or unit:NAME
     #[arg(long, value_name = "WHAT", conflicts_with = "no_wait")]
     wait_for: Option<Wanted>,
     /// Do not say what the machine shares and how to use it
