@@ -27,8 +27,8 @@ arm64)
 	;;
 esac
 
-# words FILE: its words in one line, without comments
-words() { sed 's/#.*//' "$1" | tr -s ' \n' ' ' | sed 's/^ //; s/ $//'; }
+# words FILE...: their words in one line, without comments
+words() { sed 's/#.*//' "$@" | tr -s ' \n' ' ' | sed 's/^ //; s/ $//'; }
 
 # MiB; the root's free space is for machines that nobody gave a larger disk
 esp_mib=$(($(cat "$work"/boot/* | wc -c) / 1048576 + 5))
@@ -86,8 +86,8 @@ truncate -s ${esp_mib}M "$work/esp"
 mkfs.vfat -n ESP "$work/esp" >"$work/log" 2>&1
 mmd -i "$work/esp" ::EFI ::EFI/BOOT ::nsvm
 mcopy -i "$work/esp" "$work/grub.efi" ::EFI/BOOT/$loader
-arguments="$(words "$here/arguments.txt") $(words "$here/provisioner.args")"
-sed "s|@arguments@|${arguments% }|" "$here/grub.cfg" >"$work/boot/grub.cfg"
+arguments=$(words "$here/arguments.txt" "$here/system.args" "$here/provisioner.args")
+sed "s|@arguments@|$arguments|" "$here/grub.cfg" >"$work/boot/grub.cfg"
 case $arch$arguments in amd64*ignition.platform.id=*)
 	printf '%s' "console=ttyS0 $arguments" >"$work/boot/arguments"
 	;;

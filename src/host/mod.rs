@@ -10,6 +10,8 @@ mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 mod text;
+#[cfg(feature = "host")]
+mod tsc;
 mod typed;
 #[cfg(unix)]
 mod unix;
@@ -22,6 +24,8 @@ pub use bounded::Bounded;
 pub use linux::*;
 #[cfg(target_os = "macos")]
 pub use macos::*;
+#[cfg(feature = "host")]
+pub use tsc::tsc_khz;
 #[cfg(unix)]
 pub use unix::*;
 #[cfg(windows)]

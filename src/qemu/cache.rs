@@ -14,7 +14,7 @@ use super::version::Version;
 use crate::fs::{Access, write_atomic};
 
 /// Files of another schema are ignored.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How long a rejection holds, for the host may have been busy or another
 /// hypervisor in the way; and any answer where the host has no boot id
@@ -47,6 +47,8 @@ pub struct Features {
     pub version: Version,
     /// Whether it was built with seccomp, i.e. knows `-sandbox`.
     pub sandbox: bool,
+    /// Whether it has the machine type microvm.
+    pub microvm: bool,
 }
 
 /// How a probe VM fared.
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn an_upgraded_program_replaces_what_was_known() {
         let (old, new) = (identity(1), identity(2));
-        let features = Features { version: Version::new(7, 2, 0), sandbox: true };
+        let features = Features { version: Version::new(7, 2, 0), sandbox: true, microvm: true };
         let tcg = Candidate::tcg(Arch::X86_64);
         let mut cache = Cache::default();
         for identity in [&old, &new] {
@@ -256,7 +258,7 @@ mod tests {
         let path = dir.path().join("sub/accelerators.json");
         assert_eq!(Cache::load(&path), Cache::default());
         let mut cache = Cache::default();
-        let features = Features { version: Version::new(9, 0, 1), sandbox: false };
+        let features = Features { version: Version::new(9, 0, 1), sandbox: false, microvm: false };
         cache.learn_features(&identity(1), features);
         cache.save(&path).unwrap();
         assert_eq!(Cache::load(&path), cache);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::accel::{Accelerator, Choice, Host, Os};
+use super::board::Board;
 use super::endpoint::Endpoint;
 use super::firmware::Firmware;
 use super::version::Version;
@@ -51,6 +52,7 @@ impl TcgThreads {
 pub struct Launch {
     pub host: Host,
     pub arch: Arch,
+    pub board: Board,
     pub choice: Choice,
     pub tcg_threads: TcgThreads,
     /// Whether this QEMU knows `-sandbox` (seccomp).
@@ -91,6 +93,9 @@ pub struct Launch {
     pub kernel_arguments: Option<String>,
     /// Instead of what the disk boots.
     pub kernel: Option<Kernel>,
+    /// The rate of the guest's time stamp counter, for a board that it cannot measure
+    /// it on. In kHz.
+    pub tsc_khz: Option<u32>,
     pub entry: Entry,
 }
 
@@ -159,6 +164,8 @@ pub fn digest(launch: &Launch) -> String {
         link_socket: Endpoint::Loopback(0),
         // The disk shows the same, however it is put together.
         layers: Vec::new(),
+        // Another measurement of the same.
+        tsc_khz: launch.tsc_khz.map(|_| 0),
         ..launch.clone()
     });
     let mut digest = Sha256::new();
@@ -189,18 +196,6 @@ fn identity(launch: &Launch) -> Vec<OsString> {
     ])
 }
 
-/// The value of `-machine`.
-pub const fn board(arch: Arch) -> &'static str {
-    match arch {
-        // graphics=off: the BIOS and boot loaders write to the serial port,
-        // so that its log shows why a disk does not boot. The rest are devices
-        // that no guest of ours uses: less to attack, no difference in time.
-        Arch::X86_64 => "q35,graphics=off,vmport=off,smbus=off,sata=off",
-        // The newest interrupt controller there is: version 2 ends at 8 CPUs.
-        Arch::Aarch64 => "virt,gic-version=max,highmem=on",
-    }
-}
-
 /// The board and what runs its instructions.
 fn machine(launch: &Launch) -> Vec<OsString> {
     let accelerator = match (launch.choice.in_use, launch.tcg_threads) {
@@ -214,7 +209,7 @@ fn machine(launch: &Launch) -> Vec<OsString> {
         Some(Firmware::Flash { .. }) => ",pflash0=code0,pflash1=variables0",
         Some(Firmware::Image(_)) | None => "",
     };
-    let board = format!("{}{flash}{}", board(launch.arch), ram::of_machine(launch));
+    let board = format!("{}{flash}{}", launch.board.options(), ram::of_machine(launch));
     strings(&["-machine", &board, "-accel", &accelerator, "-cpu", &launch.choice.cpu_model])
 }
 
@@ -324,12 +319,12 @@ fn volumes(launch: &Launch) -> Vec<OsString> {
 
 /// A number that is another one in each QEMU. When it changes under a guest
 /// that goes on from a saved memory, Linux (since 5.18) reseeds its random
-/// numbers. QEMU has the device on x86 alone.
+/// numbers. QEMU has the device on PCs alone.
 fn generation(launch: &Launch) -> Vec<OsString> {
-    match launch.arch {
-        Arch::X86_64 => strings(&["-device", "vmgenid,guid=auto"]),
-        Arch::Aarch64 => Vec::new(),
+    if launch.board.has_generation() {
+        return strings(&["-device", "vmgenid,guid=auto"]);
     }
+    Vec::new()
 }
 
 /// What the guest's first boot reads, and the environment, which every boot
@@ -359,7 +354,9 @@ fn provisioning(launch: &Launch) -> Vec<OsString> {
 fn kernel(launch: &Launch) -> Vec<OsString> {
     let more = launch.kernel_arguments.as_deref();
     if let Some(kernel) = &launch.kernel {
-        let arguments = std::iter::once(kernel.arguments.as_str()).chain(more);
+        let tsc = launch.tsc_khz.map(|khz| format!("tsc_early_khz={khz}"));
+        let arguments =
+            std::iter::once(kernel.arguments.as_str()).chain(more).chain(tsc.as_deref());
         let arguments = arguments.collect::<Vec<_>>().join(" ");
         return vec![
             "-kernel".into(),

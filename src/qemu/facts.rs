@@ -77,6 +77,9 @@ pub struct Facts {
     /// The firmware to load; none where QEMU's own default is right.
     pub firmware: Option<Firmware>,
     pub choice: Choice,
+    /// The rate of this host's time stamp counter, for a board on which guests need to
+    /// be told.
+    pub tsc_khz: Option<u32>,
 }
 
 /// Finds QEMU, its firmware and the accelerator for a guest. `cache` is
@@ -116,7 +119,7 @@ pub fn survey_with<'p>(
     if let Err(error) = cache.save(cache_file) {
         tracing::debug!(%error, path = %cache_file.display(), "cannot keep what probes found");
     }
-    Ok(Facts { qemu, firmware, choice })
+    Ok(Facts { qemu, firmware, choice, tsc_khz: None })
 }
 
 fn find_firmware(wanted: &Wanted<'_>, qemu: &Qemu) -> Result<Option<Firmware>, FactsError> {

@@ -98,10 +98,13 @@ const fn well_known(os: Os) -> &'static [&'static str] {
 /// Asks a program for its version. Options are read in order, so `-sandbox`
 /// before `--version` tells in the same run whether it knows that option.
 fn ask(path: &Path) -> Result<Features, FactsError> {
-    if let Ok(version) = banner(path, &["-sandbox", "on", "--version"]) {
-        return Ok(Features { version, sandbox: true });
-    }
-    Ok(Features { version: banner(path, &["--version"])?, sandbox: false })
+    let (version, sandbox) = match banner(path, &["-sandbox", "on", "--version"]) {
+        Ok(version) => (version, true),
+        Err(_) => (banner(path, &["--version"])?, false),
+    };
+    // Lists its properties, or ends as one that does not know it.
+    let microvm = output(path, &["-machine", "microvm,help"]).is_ok_and(|text| text.is_some());
+    Ok(Features { version, sandbox, microvm })
 }
 
 fn banner(path: &Path, args: &[&str]) -> Result<Version, FactsError> {

@@ -1,10 +1,11 @@
 //! QEMU: which program and accelerator this host has, its command line, its
 //! process and its monitor (QMP).
 //!
-//! Decisions are pure (`accel`, `command`, `cache`, `faults`, `version`); effects are in
+//! Decisions are pure (`accel`, `board`, `command`, `cache`, `faults`, `version`); effects are in
 //! `endpoint`, `facts`, `probe`, `process`, `port`, `qmp` and `usernet`.
 
 pub mod accel;
+pub mod board;
 pub mod cache;
 pub mod choose;
 pub mod command;

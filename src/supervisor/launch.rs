@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::lifecycle::Failure;
 use crate::app::Context;
 use crate::fs::{Access, Lock, write_atomic};
+use crate::host;
 use crate::image::{Cache, DirectBoot, chain};
 use crate::machine::config::MachineConfig;
 use crate::machine::event::Progress;
@@ -18,9 +19,8 @@ use crate::machine::suspended::Hardware;
 use crate::machine::volume::Volume;
 use crate::provision::settings::{self, Identity, Settings};
 use crate::qemu::accel::{Accelerator, Host};
-use crate::qemu::command::{
-    Entry, Kernel, Launch, Ram, SharedDir, TcgThreads, argv, board, digest,
-};
+use crate::qemu::board::{Able, Board, asks_for_microvm};
+use crate::qemu::command::{Entry, Kernel, Launch, Ram, SharedDir, TcgThreads, argv, digest};
 use crate::qemu::endpoint;
 use crate::qemu::facts::{self, Facts};
 use crate::qemu::firmware::{Firmware, ensure_variables};
@@ -58,8 +58,12 @@ pub fn survey(
     volumes(config)?;
     let host = Host::current();
     let wanted = Wanted { host, guest: config.image.arch, chosen: context.qemu.as_deref() };
-    facts::survey(&wanted, &context.store.dirs().probe_cache(), progress)
-        .map_err(|e| failure(&e, e.hint()))
+    let mut facts = facts::survey(&wanted, &context.store.dirs().probe_cache(), progress)
+        .map_err(|e| failure(&e, e.hint()))?;
+    if kernel(context, config).as_ref().is_some_and(asks_for_microvm) {
+        facts.tsc_khz = host::tsc_khz();
+    }
+    Ok(facts)
 }
 
 /// The hardware that QEMU would be started with now.
@@ -89,7 +93,7 @@ fn hardware_of(launch: &Launch, facts: &Facts) -> Hardware {
         qemu_build: format!("{}-{}", build.size, build.modified),
         accelerator: launch.choice.in_use.name().to_owned(),
         cpu_model: launch.choice.cpu_model.clone(),
-        machine: board(launch.arch).to_owned(),
+        machine: launch.board.options().to_owned(),
         cpus: launch.cpus,
         memory: launch.memory,
         argv_sha256: digest(launch),
@@ -365,10 +369,15 @@ pub fn environment_lines(context: &Context) -> String {
 
 fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Passed) -> Launch {
     let paths = context.store.paths(&config.name);
-    let translated = facts.choice.in_use == Accelerator::Tcg;
+    let accelerator = facts.choice.in_use;
+    let translated = accelerator == Accelerator::Tcg;
+    let tsc = facts.tsc_khz.filter(|_| translated);
+    let able = Able { accelerator, microvm: facts.qemu.features.microvm, tsc: tsc.is_some() };
+    let board = Board::choose(config.image.arch, passed.kernel.as_ref(), able);
     Launch {
         host: Host::current(),
         arch: config.image.arch,
+        board,
         choice: facts.choice.clone(),
         tcg_threads: TcgThreads::sound_for(facts.qemu.features.version),
         sandbox: facts.qemu.features.sandbox,
@@ -395,6 +404,7 @@ fn describe(context: &Context, config: &MachineConfig, facts: &Facts, passed: Pa
         serial_log: paths.serial_log(),
         kernel_arguments: Some(kernel_arguments(translated).to_owned()),
         kernel: passed.kernel,
+        tsc_khz: tsc.filter(|_| board == Board::MicroVm),
         entry: Entry::Boot,
     }
 }

@@ -17,6 +17,7 @@ use nsvm::machine::config::{Arch, DiskFormat};
 use nsvm::machine::event::Silent;
 use nsvm::machine::units::MiB;
 use nsvm::qemu::accel::{Accelerator, Candidate, Choice, Host};
+use nsvm::qemu::board::Board;
 use nsvm::qemu::choose::{Barrier, Outcome, Prober};
 use nsvm::qemu::command::{Entry, Launch, Ram, TcgThreads, argv};
 use nsvm::qemu::facts::{Facts, FactsError, survey, survey_with};
@@ -202,6 +203,7 @@ impl Vm {
         let launch = Launch {
             host: Host::current(),
             arch: guest,
+            board: if guest == Arch::Aarch64 { Board::Virt } else { Board::Q35 },
             choice: Choice {
                 in_use: tcg.accelerator,
                 cpu_model: tcg.cpu_model,
@@ -233,6 +235,7 @@ impl Vm {
             serial_log: path("serial.log"),
             kernel_arguments: Some("a=b,c".into()),
             kernel: None,
+            tsc_khz: None,
             entry: Entry::Boot,
         };
         let qemu = facts.qemu.path().to_owned();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::processes_with;
+use crate::common::{Process, processes_with};
 use crate::machine::Machine;
 use crate::{bounds, commands, suspended};
 
@@ -60,6 +60,7 @@ fn first_boot(machine: &Machine) {
 fn what_it_is(machine: &Machine) {
     assert_eq!(machine.says(["ps", "-o", "args=", "-p", "1"]), "/bin/busybox init");
     machine.run(["exec", "sh", "-c", "command -v systemctl"]).exits(127);
+    assert_eq!(board(machine), "microvm");
     assert_eq!(machine.says(["hostname"]), NAME);
     assert_eq!(machine.says(["date", "+%z"]), "+0545");
     assert_eq!(machine.says(["cat", "/mnt/shared/file"]), "of the host");
@@ -71,6 +72,13 @@ fn what_it_is(machine: &Machine) {
     assert_eq!(machine.says(["cat", "/proc/sys/user/max_user_namespaces"]), "65536");
     machine.says(["sh", "-c", "(sh -c 'sleep 0.1 & exec true' &) ; sleep 1"]);
     assert_eq!(machine.says(["sh", "-c", "ps -eo stat= | grep -c ^Z || :"]), "0");
+}
+
+/// Which machine type its QEMU was started with.
+fn board(machine: &Machine) -> String {
+    let qemu = machine.home.processes().into_iter().find(Process::is_qemu).unwrap();
+    let mut arguments = qemu.arguments.split('\0').skip_while(|argument| *argument != "-machine");
+    arguments.nth(1).unwrap().split(',').next().unwrap().to_owned()
 }
 
 fn confined(machine: &Machine) {

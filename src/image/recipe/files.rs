@@ -29,7 +29,7 @@ macro_rules! recipe {
             "debian-local":
                 "root.sh";
             $system:
-                "units.sh";
+                "system.args" "units.sh";
             $own:
                 "provisioner.args" "provisioner.sh" "provisioner.txt";
         )

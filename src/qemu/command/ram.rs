@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::{Launch, strings, with_path};
-use crate::machine::config::Arch;
 
 /// Whose bytes a guest's memory is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,20 +38,13 @@ impl Ram {
     }
 }
 
-/// What QEMU calls a board's memory, in saved states too: so a guest whose
-/// memory was in a file goes on where it is not, and the other way round.
-const fn id(arch: Arch) -> &'static str {
-    match arch {
-        Arch::X86_64 => "pc.ram",
-        Arch::Aarch64 => "mach-virt.ram",
-    }
-}
-
 /// What `-machine` has to say of it.
 pub(super) fn of_machine(launch: &Launch) -> String {
     match launch.ram {
         Ram::Own | Ram::Kept => String::new(),
-        Ram::Written(_) | Ram::Copied { .. } => format!(",memory-backend={}", id(launch.arch)),
+        Ram::Written(_) | Ram::Copied { .. } => {
+            format!(",memory-backend={}", launch.board.memory())
+        }
     }
 }
 
@@ -64,7 +56,7 @@ pub(super) fn backend(launch: &Launch) -> Vec<OsString> {
         Ram::Copied { file, read_only: true } => (file, "share=off,readonly=on,rom=off"),
         Ram::Copied { file, read_only: false } => (file, "share=off"),
     };
-    let (id, size) = (id(launch.arch), launch.memory.0);
+    let (id, size) = (launch.board.memory(), launch.memory.0);
     let options = format!("memory-backend-file,id={id},size={size}M,{access},mem-path=");
     vec!["-object".into(), with_path(&options, file)]
 }

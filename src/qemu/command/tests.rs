@@ -1,8 +1,10 @@
 use super::*;
 use crate::qemu::accel::candidates;
+use crate::qemu::board::Able;
 
 fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
     let host = Host { os, arch };
+    let able = Able { accelerator, microvm: true, tsc: true };
     let all = candidates(host, arch);
     let candidate = all.into_iter().find(|c| c.accelerator == accelerator).unwrap();
     let choice =
@@ -10,6 +12,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
     Launch {
         host,
         arch,
+        board: Board::choose(arch, None, able),
         choice,
         tcg_threads: TcgThreads::Default,
         sandbox: false,
@@ -36,6 +39,7 @@ fn launch(os: Os, arch: Arch, accelerator: Accelerator) -> Launch {
         serial_log: "/s/serial.log".into(),
         kernel_arguments: None,
         kernel: None,
+        tsc_khz: None,
         entry: Entry::Boot,
     }
 }
@@ -167,6 +171,31 @@ fn a_kernel_of_the_image_is_started_without_a_boot_loader() {
     assert_eq!(lines(&launch), whole(&head, &tail));
     launch.kernel_arguments = None;
     assert_eq!(value(&launch, "-append").as_deref(), Some("quiet"));
+}
+
+#[test]
+fn a_microvm_is_told_what_it_cannot_measure() {
+    let mut launch = launch(Os::Linux, Arch::X86_64, Accelerator::Tcg);
+    launch.board = Board::MicroVm;
+    launch.tsc_khz = Some(2_596_126);
+    launch.kernel_arguments = Some("panic=5".into());
+    launch.kernel = Some(Kernel {
+        image: "/c/kernel".into(),
+        initrd: "/c/initrd".into(),
+        arguments: "quiet".into(),
+    });
+    launch.ram = Ram::Written("/c/memory".into());
+    let board = value(&launch, "-machine").unwrap();
+    assert!(board.starts_with("microvm,") && board.ends_with(",memory-backend=microvm.ram"));
+    assert!(value(&launch, "-object").unwrap().contains("id=microvm.ram,"));
+    let told = value(&launch, "-append");
+    assert_eq!(told.as_deref(), Some("quiet panic=5 tsc_early_khz=2596126"));
+    assert!(lines(&launch).iter().all(|line| !line.contains("vmgenid")));
+    // Another measurement is no other hardware; another board is.
+    let again = Launch { tsc_khz: Some(2_596_130), ..launch.clone() };
+    assert_eq!(digest(&again), digest(&launch));
+    let other = Launch { board: Board::Q35, ..launch.clone() };
+    assert_ne!(digest(&other), digest(&launch));
 }
 
 #[test]
