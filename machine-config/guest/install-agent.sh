@@ -20,6 +20,9 @@ fi
 printf '%s\n' "$sha" >"$dir/.nsvm-agent.sha256.new"
 mv -f "$dir/.nsvm-agent.new" "$dir/nsvm-agent"
 mv -f "$dir/.nsvm-agent.sha256.new" "$dir/nsvm-agent.sha256"
+# Now: what runs this may be the agent that is ended below.
+sync -f "$dir/nsvm-agent" 2>/dev/null || sync
+rm -f "$upload"
 unit=/etc/systemd/system/nsvm-agent.service
 if [ -e /run/nsvm/early ]; then
     # debian-local while it boots: systemd may not be there yet
@@ -37,9 +40,9 @@ elif command -v rc-service >/dev/null 2>&1; then
         >/etc/init.d/nsvm-agent
     chmod 0755 /etc/init.d/nsvm-agent
     rc-update add nsvm-agent default >/dev/null
-    rc-service nsvm-agent restart >/dev/null
+    # in a session of its own: it stops first what may run this
+    setsid rc-service nsvm-agent restart >/dev/null
 else
     echo "the guest has neither systemd nor OpenRC to run the agent" >&2
     exit 1
 fi
-sync -f "$dir/nsvm-agent" 2>/dev/null || sync

@@ -20,7 +20,7 @@ const UNIT: &str = include_str!("../../machine-config/guest/nsvm-agent.service")
 
 /// The agent we would install: a static Linux program, not kept in memory, and
 /// its digest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AgentBinary {
     path: PathBuf,
     sha256: String,
@@ -33,7 +33,7 @@ impl AgentBinary {
     }
 
     /// Writes what was read, read again; an error when it is another file by now.
-    fn write_to(&self, out: &mut impl Write) -> Result<(), LinkError> {
+    pub(super) fn write_to(&self, out: &mut impl Write) -> Result<(), LinkError> {
         if copy(&self.path, out)? == self.sha256 {
             return Ok(());
         }
@@ -187,21 +187,24 @@ fn install(
     let upload = upload(session, agent)?;
     let path = upload.to_str().ok_or_else(|| LinkError::Install("odd home directory".into()))?;
     let command = format!("/bin/sh -s -- {} {}", quote(path), agent.sha256);
-    let result = session::run(session, &as_root(user, &command), script().as_bytes(), end)?;
+    let result = session::run(session, &as_root(user, &command), script(MAIN).as_bytes(), end)?;
     if result.status == 0 {
         return Ok(());
     }
     Err(LinkError::Install(format!("status {}: {}", result.status, result.stderr)))
 }
 
-/// What root's shell reads. A function, so that a connection that breaks in
-/// the middle runs nothing.
-fn script() -> String {
+/// What root's shell reads; `last` runs `main`. A function, so that a connection that
+/// breaks in the middle runs nothing.
+pub(super) fn script(last: &str) -> String {
     format!(
         "print_unit() {{\ncat <<'END_OF_UNIT'\n{UNIT}END_OF_UNIT\n}}\n\
-         main() {{\n{SCRIPT}\n}}\nmain \"$@\"; exit\n"
+         main() {{\n{SCRIPT}\n}}\n{last}; exit\n"
     )
 }
+
+/// With the arguments of the shell.
+const MAIN: &str = "main \"$@\"";
 
 const UPLOADING: &str = "uploading the agent";
 
@@ -267,7 +270,7 @@ mod tests {
     fn the_script_is_one_that_a_shell_understands() {
         use std::process::{Command, Stdio};
         let mut shell = Command::new("/bin/sh").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
-        shell.stdin.take().unwrap().write_all(script().as_bytes()).unwrap();
+        shell.stdin.take().unwrap().write_all(script(MAIN).as_bytes()).unwrap();
         assert!(shell.wait().unwrap().success());
     }
 

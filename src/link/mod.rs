@@ -11,11 +11,13 @@
 //! Every ssh2 object lives and dies on the link's thread: libssh2 frees a
 //! channel without its session's lock (ssh2-rs#322).
 
+pub mod conversation;
 mod install;
 mod io;
 mod mux;
 mod port;
 mod pump;
+mod replace;
 mod session;
 
 use std::net::SocketAddr;
@@ -28,7 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::protocol::hello::Hello;
-use port::{Guest, meet};
+use port::{Found, Guest, Met, meet};
 
 pub use install::{AGENT, AgentBinary};
 pub use session::answers_as_ssh;
@@ -144,15 +146,16 @@ impl Drop for InUse {
 }
 
 impl Link {
-    /// Waits for the agent of a guest that boots to answer at its port, for ever.
-    /// `None`: it is one that only SSH can replace, or the VM has no such port.
+    /// Waits for the agent of a guest that boots to answer at its port, for ever, and
+    /// replaces another one. `None`: only SSH can do that, or the VM has no such port.
     pub async fn by_port_at_boot(target: &Target, agent: &AgentBinary) -> Option<Self> {
-        meet(&target.port, agent, Guest::Boots).await.map(Self::by_port)
+        let found = meet(&target.port, agent, Guest::Boots).await;
+        Self::of_found(found, target, agent).await
     }
 
-    /// Dials the guest's agent at its port. If it has not answered there after
-    /// `alone`, or is another one, also by SSH, which installs ours when it is
-    /// missing or another one. `deadline` bounds all of it.
+    /// Dials the guest's agent at its port, and replaces another one. If it has not
+    /// answered there after `alone`, or cannot be replaced that way, also by SSH, which
+    /// installs ours. `deadline` bounds all of it.
     pub async fn dial(
         target: Target,
         agent: Arc<AgentBinary>,
@@ -161,21 +164,37 @@ impl Link {
     ) -> Result<Self, LinkError> {
         let end = Instant::now() + deadline;
         let answered = timeout(alone.min(deadline), meet(&target.port, &agent, Guest::Runs)).await;
-        if let Ok(Some(met)) = answered {
-            return Ok(Self::by_port(met));
+        if let Ok(found) = answered
+            && let Some(link) = Self::of_found(found, &target, &agent).await
+        {
+            return Ok(link);
         }
         let by_ssh = Self::dial_by_ssh(target.clone(), agent.clone(), end);
         let link = tokio::select! {
-            Some(met) = meet(&target.port, &agent, Guest::Runs) => return Ok(Self::by_port(met)),
+            Found::Ours(met) = meet(&target.port, &agent, Guest::Runs) => return Ok(Self::by_port(met)),
             link = by_ssh => link?,
         };
         match timeout(AT_ITS_PORT, meet(&target.port, &agent, Guest::Runs)).await {
-            Ok(Some(met)) => Ok(Self::by_port(met)),
-            Ok(None) | Err(_) => Ok(link),
+            Ok(Found::Ours(met)) => Ok(Self::by_port(met)),
+            Ok(_) | Err(_) => Ok(link),
         }
     }
 
-    fn by_port(met: port::Met) -> Self {
+    async fn of_found(found: Found, target: &Target, agent: &AgentBinary) -> Option<Self> {
+        match found {
+            Found::Ours(met) => Some(Self::by_port(met)),
+            Found::Nobody => None,
+            Found::Other(met) => match replace::replace(met, &target.port, agent).await {
+                Ok(link) => Some(link),
+                Err(e) => {
+                    tracing::info!("the agent is not replaced by its port: {e}");
+                    None
+                }
+            },
+        }
+    }
+
+    fn by_port(met: Met) -> Self {
         Self::over(met.io, met.hello, Way::Port)
     }
 

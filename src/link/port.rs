@@ -14,7 +14,7 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use uuid::Uuid;
 
 use super::install::{AgentBinary, Verdict, judge};
-use crate::protocol::hello::Hello;
+use crate::protocol::hello::{Hello, PROTOCOL};
 use crate::protocol::port::{FromGuest, Lines, take};
 use crate::qemu::endpoint;
 
@@ -52,21 +52,34 @@ pub(super) enum Guest {
     Runs,
 }
 
-/// Pends until an agent answers. `None`: it is one to be replaced, or that this nsvm
-/// does not understand, or the VM has no such port.
-pub(super) async fn meet(place: &Path, agent: &AgentBinary, guest: Guest) -> Option<Met> {
+/// Who answers at a port.
+pub(super) enum Found {
+    /// One that takes a link.
+    Ours(Met),
+    /// One to be replaced, which takes a link for that.
+    Other(Met),
+    /// Only SSH can do something about it, or the VM has no such port.
+    Nobody,
+}
+
+/// Pends until an agent answers.
+pub(super) async fn meet(place: &Path, agent: &AgentBinary, guest: Guest) -> Found {
     let (mut patience, mut gap) = (FIRST_ATTEMPT, FIRST_GAP);
     if guest == Guest::Boots {
         patience = LONGEST_ATTEMPT;
     }
     loop {
         match attempt(place, patience).await {
-            Ok(met) if judge(&met.hello, agent) == Verdict::Stays => return Some(met),
-            Ok(met) => {
-                tracing::info!(found = met.hello.sha256, "another agent answers at the port");
-                return None;
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Ok(met) => match judge(&met.hello, agent) {
+                Verdict::Stays => return Found::Ours(met),
+                verdict => {
+                    tracing::info!(found = met.hello.sha256, "another agent answers at the port");
+                    let speaks = met.hello.protocol == PROTOCOL;
+                    let replaced = verdict == Verdict::Replaced && speaks;
+                    return if replaced { Found::Other(met) } else { Found::Nobody };
+                }
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nobody,
             Err(e) => tracing::debug!("the port of the link: {e}"),
         }
         sleep(gap).await;
@@ -213,6 +226,6 @@ mod tests {
         std::fs::write(&file, b"agent").unwrap();
         let agent = AgentBinary::read(&file).unwrap();
         let met = meet(&dir.path().join("link.sock"), &agent, Guest::Boots).await;
-        assert!(met.is_none());
+        assert!(matches!(met, Found::Nobody));
     }
 }

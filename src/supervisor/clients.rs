@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::task::TaskTracker;
 
-use super::conversation::{self, Way};
 use super::driver::Happening;
 use super::exec;
 use super::feed::Feed;
@@ -18,6 +17,7 @@ use super::lifecycle::{Input, Wish};
 use super::link_keeper::LinkWatch;
 use super::news::News;
 use super::uses::{Use, Uses};
+use super::way::{self, Way};
 use crate::control::message::{PROTOCOL, Reply, Request, RunStatus};
 use crate::control::server::{Server, let_it_hear, read_request, write_reply};
 use crate::machine::event::{Event, RunState};
@@ -196,7 +196,7 @@ async fn forward(
 /// Joins the client to a stream of the agent. The bytes are theirs: nothing
 /// here looks into them.
 async fn session(stream: &mut Stream, watch: LinkWatch) -> std::io::Result<()> {
-    match conversation::open(watch.clone()).await {
+    match way::open(watch.clone()).await {
         Err(reply) => write_reply(stream, &reply).await,
         Ok(Way { stream: agent, link, in_use: _in_use }) => {
             write_reply(stream, &Reply::Done).await?;

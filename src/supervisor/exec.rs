@@ -9,10 +9,11 @@ use interprocess::local_socket::tokio::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::clients::{Desk, RELAY_BUFFER};
-use super::conversation::{self, Heard, Listener, Talker, Way};
+use super::way::{self, Way};
 use crate::control::message::{Exec, Input, Reply};
 use crate::control::server::{read_line, write_reply};
 use crate::link::AGENT;
+use crate::link::conversation::{self, Heard, Listener, Talker};
 use crate::options::verdict::{Wording, verdict};
 use crate::options::{LimitOptions, UnshareOptions};
 use crate::protocol::outcome::Outcome;
@@ -47,11 +48,10 @@ pub async fn exec(stream: &Stream, desk: &Desk, wanted: &Exec) -> io::Result<()>
             return write_reply(&mut sender, &Reply::failed(why, hint)).await;
         }
     };
-    let Way { stream: agent, link, in_use: _in_use } =
-        match conversation::open(desk.link.clone()).await {
-            Ok(way) => way,
-            Err(reply) => return write_reply(&mut sender, &reply).await,
-        };
+    let Way { stream: agent, link, in_use: _in_use } = match way::open(desk.link.clone()).await {
+        Ok(way) => way,
+        Err(reply) => return write_reply(&mut sender, &reply).await,
+    };
     let (mut talker, mut listener) = conversation::begin(agent, request).await?;
     if !wanted.stdin {
         talker.end().await?;
@@ -154,11 +154,10 @@ async fn feed(talker: &mut Talker, mut client: &Stream) -> io::Result<()> {
 /// Joins the client to a TCP port of the guest's loopback.
 pub async fn forward(stream: &Stream, desk: &Desk, port: u16) -> io::Result<()> {
     let mut sender = stream;
-    let Way { stream: agent, link, in_use: _in_use } =
-        match conversation::open(desk.link.clone()).await {
-            Ok(way) => way,
-            Err(reply) => return write_reply(&mut sender, &reply).await,
-        };
+    let Way { stream: agent, link, in_use: _in_use } = match way::open(desk.link.clone()).await {
+        Ok(way) => way,
+        Err(reply) => return write_reply(&mut sender, &reply).await,
+    };
     let mut request = ExecRequest::new([AGENT, "dial", &port.to_string()]);
     request.user = Some(desk.user.clone());
     let (mut talker, mut listener) = conversation::begin(agent, request).await?;

@@ -14,7 +14,6 @@
 mod bring_up;
 mod clients;
 mod clock;
-mod conversation;
 mod driver;
 mod exec;
 mod feed;
@@ -34,6 +33,7 @@ mod uses;
 mod vm;
 mod volumes;
 mod wake;
+mod way;
 
 use std::io::Write;
 use std::time::Duration;

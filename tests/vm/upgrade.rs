@@ -39,6 +39,9 @@ pub fn in_place(machine: &Machine) {
     eventually("the agent is replaced", || self::agent(machine) == newer.sha256);
     assert_eq!(machine.says(["cat", "/proc/sys/kernel/random/boot_id"]), boot);
     assert_eq!(supervisor(machine), second);
+    // Without SSH, which takes a translated guest several seconds.
+    let log = machine.home.run(["machine", "logs", "--supervisor", NAME]).exits(0).stdout();
+    assert_eq!(log.matches("another agent was installed by the port").count(), 1, "{log}");
 }
 
 /// The digest of the guest's agent.

@@ -1,17 +1,12 @@
-//! A program in the guest that the supervisor itself talks to, for clients that
-//! do not speak the agent's protocol: two halves that work at the same time.
-//! Dropping both hangs up on the program.
+//! A program in the guest that the host itself talks to, not only a client behind it:
+//! two halves that work at the same time. Dropping both hangs up on the program.
 
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Semaphore;
 
-use super::clients::LINK_PATIENCE;
-use super::link_keeper::{LinkWatch, down};
-use crate::control::message::Reply;
-use crate::link::{InUse, Link};
 use crate::protocol::frame::{Decoder, MAX_DATA};
 use crate::protocol::message::{FromAgent, FromHost, INITIAL_STDIN_CREDIT};
 use crate::protocol::outcome::Outcome;
@@ -37,24 +32,6 @@ pub enum Heard {
     Stderr(Vec<u8>),
     /// The last one.
     Outcome(Outcome),
-}
-
-/// A stream to the agent.
-pub struct Way {
-    pub stream: yamux::Stream,
-    /// Not kept: a link ends when nobody holds it.
-    pub link: Weak<Link>,
-    /// To be held for as long as a client uses it.
-    pub in_use: InUse,
-}
-
-/// Opens one over this link; else the reply that says why there is none.
-pub async fn open(watch: LinkWatch) -> Result<Way, Reply> {
-    let up = watch.up_within(LINK_PATIENCE).await?;
-    let in_use = up.in_use();
-    // One that is lost at this moment: the next one may be up soon.
-    let stream = up.open().await.map_err(|e| down(&e.to_string()))?;
-    Ok(Way { stream, link: Arc::downgrade(&up), in_use })
 }
 
 /// Asks the agent at the other end for the program.
