@@ -124,6 +124,9 @@ pub enum Way {
     Ssh,
 }
 
+/// Who answers at a guest's port.
+pub struct Answer(Found);
+
 /// A live link. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Link {
@@ -146,11 +149,25 @@ impl Drop for InUse {
 }
 
 impl Link {
-    /// Waits for the agent of a guest that boots to answer at its port, for ever, and
-    /// replaces another one. `None`: only SSH can do that, or the VM has no such port.
-    pub async fn by_port_at_boot(target: &Target, agent: &AgentBinary) -> Option<Self> {
-        let found = meet(&target.port, agent, Guest::Boots).await;
-        Self::of_found(found, target, agent).await
+    /// Waits for the agent of a guest that boots to answer at its port, for ever.
+    pub async fn answer_at_boot(target: &Target, agent: &AgentBinary) -> Answer {
+        Answer(meet(&target.port, agent, Guest::Boots).await)
+    }
+
+    /// To the agent that answered; another one is replaced. `None`: only SSH can do
+    /// that, or the VM has no such port.
+    pub async fn by_answer(answer: Answer, target: &Target, agent: &AgentBinary) -> Option<Self> {
+        match answer.0 {
+            Found::Ours(met) => Some(Self::by_port(met)),
+            Found::Nobody => None,
+            Found::Other(met) => match replace::replace(met, &target.port, agent).await {
+                Ok(link) => Some(link),
+                Err(e) => {
+                    tracing::info!("the agent is not replaced by its port: {e}");
+                    None
+                }
+            },
+        }
     }
 
     /// Dials the guest's agent at its port, and replaces another one. If it has not
@@ -165,7 +182,7 @@ impl Link {
         let end = Instant::now() + deadline;
         let answered = timeout(alone.min(deadline), meet(&target.port, &agent, Guest::Runs)).await;
         if let Ok(found) = answered
-            && let Some(link) = Self::of_found(found, &target, &agent).await
+            && let Some(link) = Self::by_answer(Answer(found), &target, &agent).await
         {
             return Ok(link);
         }
@@ -177,20 +194,6 @@ impl Link {
         match timeout(AT_ITS_PORT, meet(&target.port, &agent, Guest::Runs)).await {
             Ok(Found::Ours(met)) => Ok(Self::by_port(met)),
             Ok(_) | Err(_) => Ok(link),
-        }
-    }
-
-    async fn of_found(found: Found, target: &Target, agent: &AgentBinary) -> Option<Self> {
-        match found {
-            Found::Ours(met) => Some(Self::by_port(met)),
-            Found::Nobody => None,
-            Found::Other(met) => match replace::replace(met, &target.port, agent).await {
-                Ok(link) => Some(link),
-                Err(e) => {
-                    tracing::info!("the agent is not replaced by its port: {e}");
-                    None
-                }
-            },
         }
     }
 

@@ -311,12 +311,16 @@ async fn dial_at_boot(
         until_heard(&mut answers).await;
         tokio::time::sleep(PORT_ALONE).await;
     };
-    tokio::select! {
-        link = Link::by_port_at_boot(&dialling.target, &dialling.agent) => match link {
-            Some(link) => return Ok(link),
-            None => until_heard(&mut sshd).await,
-        },
-        () = too_late => {}
+    let (target, agent) = (&dialling.target, &dialling.agent);
+    let answer = tokio::select! {
+        answer = Link::answer_at_boot(target, agent) => Some(answer),
+        () = too_late => None,
+    };
+    if let Some(answer) = answer {
+        if let Some(link) = Link::by_answer(answer, target, agent).await {
+            return Ok(link);
+        }
+        until_heard(&mut sshd).await;
     }
     dial(dialling, Duration::ZERO, end.saturating_duration_since(Instant::now())).await
 }
