@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use jiff::Timestamp;
 
 use super::capture::Capture;
 use super::run::{self, not_running};
@@ -103,11 +104,15 @@ pub fn wait(
 }
 
 /// For those who are about to come by SSH: what runs commands may be up a moment
-/// before its sshd. Whether that answers, or has not within some seconds, is theirs
-/// to see.
+/// before its sshd. Whether that answers, or has not within some seconds after the
+/// start, is theirs to see.
 pub fn let_sshd_come(context: &Context, name: &MachineName) {
     let end = Instant::now() + SSHD_COMES;
-    while sshd_awaited(context, name) && Instant::now() < end {
+    let just_up = || {
+        let up = context.store.history(name).last_up;
+        up.is_some_and(|up| Timestamp::now().duration_since(up).unsigned_abs() < SSHD_COMES)
+    };
+    while just_up() && sshd_awaited(context, name) && Instant::now() < end {
         std::thread::sleep(STATUS_POLL);
     }
 }

@@ -2,13 +2,12 @@
 
 mod farewell;
 mod linking;
+mod records;
 mod suspending;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
@@ -18,13 +17,13 @@ use super::clients::{self, Desk};
 use super::clock::{Reading, SharedPulse};
 use super::feed::Feed;
 use super::launch::Launched;
-use super::lifecycle::{Action, Ending, Failure, Input, State, Wish, step};
+use super::lifecycle::{Action, Ending, Input, State, Wish, step};
 use super::link_keeper::{self, LinkSlot};
 use super::news::News;
 use super::uses::Uses;
 use super::vm::{Fate, Vm};
 use crate::app::run::default_user;
-use crate::app::{Context, hand_over, stop};
+use crate::app::{Context, stop};
 use crate::control::message::Reply;
 use crate::control::server::Server;
 use crate::fs::{Lock, is_locked};
@@ -124,7 +123,7 @@ pub async fn run(
         uses: Uses::default(),
         sessions: TaskTracker::new(),
     };
-    let run = first_record(context, &config, adopting);
+    let run = records::first_record(context, &config, adopting);
     let lock = context.store.paths(name).vm_lock();
     let vm = Vm::new(lock, config.uuid.clone(), adopting.then_some(run.qemu_pid));
     let listening = tokio::spawn(clients::serve(server, desk.clone()));
@@ -174,30 +173,6 @@ pub async fn run(
     driver.desk.uses.gone();
     driver.say_goodbye(&ending, vm_is_gone).await;
     Ok(())
-}
-
-fn first_record(context: &Context, config: &MachineConfig, adopting: bool) -> RunRecord {
-    let found = context.store.run_record(&config.name).filter(|_| adopting);
-    RunRecord {
-        phase: if adopting { Phase::Running } else { Phase::Starting },
-        supervisor_pid: std::process::id(),
-        supervisor: Some(hand_over::own(context)),
-        ..found.unwrap_or(RunRecord {
-            phase: Phase::Starting,
-            supervisor_pid: 0,
-            qemu_pid: 0,
-            ssh_port: config.ssh.port,
-            ports: config.ports.clone(),
-            started: Timestamp::now(),
-            accelerator: Value::Null,
-            agent: None,
-            clock_drift_ms: None,
-            resets: 0,
-            hardware: None,
-            supervisor: None,
-            sshd_awaited: false,
-        })
-    }
 }
 
 impl Driver {
@@ -397,31 +372,6 @@ impl Driver {
     fn press_power_button(&mut self) {
         self.vm.press_power_button();
         self.press = Some(Instant::now() + PRESS_AGAIN);
-    }
-
-    /// A record that cannot be written is tried again with the next one, at the
-    /// latest when the guest's clock is read.
-    fn record(&mut self) {
-        let written = self.write_record();
-        self.unwritten = written.is_err();
-        if let Err(why) = written {
-            tracing::warn!("{}", why.message);
-        }
-    }
-
-    fn write_record(&self) -> Result<(), Failure> {
-        let written = self.context.store.save_run_record(&self.config.name, &self.run);
-        written.map_err(|e| Failure { message: e.to_string(), hint: e.hint() })
-    }
-
-    /// The machine is or was up just now, on this port.
-    fn touch_history(&self) {
-        let mut history = self.context.store.history(&self.config.name);
-        history.last_up = Some(Timestamp::now());
-        history.ssh_port = Some(self.run.ssh_port);
-        if let Err(e) = self.context.store.save_history(&self.config.name, &history) {
-            tracing::warn!("writing the history: {e}");
-        }
     }
 
     /// On this one thread a task that was aborted is never polled again.

@@ -29,8 +29,26 @@ pub fn story() {
     machine.tell("suspend and resume, on micro", suspend_and_resume);
     machine.tell("cycles under load, on micro", suspended::cycles);
     machine.tell("stop and start, on micro", stop_and_start);
+    machine.tell("a start without sshd", without_sshd);
     machine.home.run(["machine", "rm", "--force", NAME]).exits(0);
     assert!(machine.home.traces_of(NAME).is_empty());
+}
+
+/// Commands need no sshd from the second boot on; who does need it is told.
+fn without_sshd(machine: &Machine) {
+    let restart = || {
+        machine.home.run(["machine", "stop", NAME]).exits(0);
+        start(machine);
+    };
+    let wait = |timeout: &str| {
+        machine.home.run(["machine", "wait", "--timeout", timeout, "--for", "ssh", NAME])
+    };
+    root(machine, "mv /usr/sbin/sshd /usr/sbin/sshd.away");
+    restart();
+    wait("2").exits(125).complains(&["its SSH server does not answer", "nsvm machine logs"]);
+    root(machine, "mv /usr/sbin/sshd.away /usr/sbin/sshd");
+    restart();
+    wait("60").exits(0);
 }
 
 fn start(machine: &Machine) {
