@@ -25,9 +25,12 @@ const BUFFER: usize = 64 * 1024;
 /// Bodies from this size on are written from where they are.
 const DIRECT: usize = 8 * 1024;
 
+/// A descriptor in the runtime's epoll.
+type Watched = Rc<AsyncFd<OwnedFd>>;
+
 /// The connection that yamux owns.
 pub struct Link {
-    input: AsyncFd<OwnedFd>,
+    input: Watched,
     gives: Gives,
     read: Vec<u8>,
     start: usize,
@@ -47,11 +50,13 @@ enum Gives {
 
 /// The writing half, which the link's driver flushes.
 pub struct Output {
-    fd: AsyncFd<OwnedFd>,
+    fd: Watched,
     pending: Vec<u8>,
     room: Room,
     /// The pipe has that room.
     is_set: bool,
+    /// What this turn may still write.
+    left: usize,
 }
 
 /// How much may be on its way to sshd, where a word of one stream waits behind
@@ -81,6 +86,16 @@ impl Room {
         }
     }
 
+    /// How much is written before the runtime looks what has arrived: by itself tokio
+    /// does so after 61 tasks, and of translated writes each takes a part of a
+    /// millisecond.
+    const fn turn(self) -> usize {
+        match self {
+            Self::Wide => 4 * BUFFER,
+            Self::Narrow => 8 * 1024,
+        }
+    }
+
     /// The most of one stream in one go, with headers less than the pipe takes.
     pub const fn share(self) -> usize {
         match self {
@@ -94,28 +109,29 @@ impl Link {
     /// Wraps pipes, sockets or one socket twice; fails for anything that
     /// cannot be waited for.
     pub fn new(input: OwnedFd, output: OwnedFd) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&input, true)?;
-        rustix::io::ioctl_fionbio(&output, true)?;
-        let fd = sys::watch(output, Interest::WRITABLE)?;
-        Ok(Self {
-            input: sys::watch(input, Interest::READABLE)?,
-            gives: Gives::All,
-            read: vec![0; BUFFER],
-            start: 0,
-            end: 0,
-            output: Rc::new(RefCell::new(Output {
-                fd,
-                pending: Vec::new(),
-                room: Room::Wide,
-                is_set: false,
-            })),
-        })
+        let input = Rc::new(watch(input, Interest::READABLE)?);
+        let output = Rc::new(watch(output, Interest::WRITABLE)?);
+        Ok(Self::of(input, output, Gives::All))
     }
 
-    /// Of a virtio port.
+    /// Of a virtio port. It is watched once for both: of two watchers the kernel may
+    /// tell neither about what has arrived. Whoever asks it takes a full buffer from the
+    /// queue, and an interrupt that finds none there wakes nobody
+    /// (drivers/char/virtio_console.c: `port_fops_poll`, `get_inbuf`; `vring_interrupt`).
     pub fn of_port(port: OwnedFd) -> io::Result<Self> {
-        let link = Self::new(port.try_clone()?, port)?;
-        Ok(Self { gives: Gives::OnePage, ..link })
+        let port = Rc::new(watch(port, Interest::READABLE | Interest::WRITABLE)?);
+        Ok(Self::of(Rc::clone(&port), port, Gives::OnePage))
+    }
+
+    fn of(input: Watched, output: Watched, gives: Gives) -> Self {
+        let output = Rc::new(RefCell::new(Output {
+            fd: output,
+            pending: Vec::new(),
+            room: Room::Wide,
+            is_set: false,
+            left: Room::Wide.turn(),
+        }));
+        Self { input, gives, read: vec![0; BUFFER], start: 0, end: 0, output }
     }
 
     pub fn output(&self) -> Rc<RefCell<Output>> {
@@ -170,9 +186,20 @@ impl AsyncWrite for Link {
 }
 
 impl Output {
+    /// A turn begins, with so much room.
+    pub fn begin_turn(&mut self, room: Room) {
+        self.left = room.turn();
+        self.set_room(room);
+    }
+
+    /// Whether this turn has written all it may: another one has to follow.
+    pub const fn has_to_wait(&self) -> bool {
+        self.left == 0
+    }
+
     /// Has the pipe hold so much from now on. One that is fuller gets smaller later;
     /// a socket stays as it is.
-    pub fn set_room(&mut self, room: Room) {
+    fn set_room(&mut self, room: Room) {
         if self.room == room && self.is_set {
             return;
         }
@@ -189,7 +216,7 @@ impl Output {
     /// Writes what is pending; ready when nothing is.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
-            let written = ready!(poll_write_fd(&self.fd, cx, &[&self.pending]))?;
+            let written = ready!(poll_write_fd(&self.fd, cx, &[&self.pending], &mut self.left))?;
             self.pending.drain(..written);
         }
         Poll::Ready(Ok(()))
@@ -209,7 +236,8 @@ impl Output {
     /// Writes what is pending and `buf` behind it, in one call if it fits.
     fn poll_write_direct(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let written = ready!(poll_write_fd(&self.fd, cx, &[&self.pending, buf]))?;
+            let written =
+                ready!(poll_write_fd(&self.fd, cx, &[&self.pending, buf], &mut self.left))?;
             let of_pending = written.min(self.pending.len());
             self.pending.drain(..of_pending);
             if written > of_pending {
@@ -217,6 +245,11 @@ impl Output {
             }
         }
     }
+}
+
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    sys::watch(fd, interest)
 }
 
 fn poll_read_fd(
@@ -245,14 +278,21 @@ fn poll_write_fd(
     fd: &AsyncFd<OwnedFd>,
     cx: &mut Context<'_>,
     parts: &[&[u8]],
+    left: &mut usize,
 ) -> Poll<io::Result<usize>> {
+    if *left == 0 {
+        return Poll::Pending;
+    }
     let slices: Vec<_> =
         parts.iter().filter(|p| !p.is_empty()).map(|p| io::IoSlice::new(p)).collect();
     loop {
         let mut guard = ready!(fd.poll_write_ready(cx))?;
         match rustix::io::writev(fd, &slices) {
             Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => return Poll::Ready(Ok(count)),
+            Ok(count) => {
+                *left = left.saturating_sub(count);
+                return Poll::Ready(Ok(count));
+            }
             Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Poll::Ready(Err(e.into())),

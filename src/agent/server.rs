@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use futures::io::AsyncReadExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_local, yield_now};
 use yamux::{Config, Connection, Mode};
 
 use super::cgroup::Cgroups;
@@ -34,6 +35,11 @@ use crate::protocol::resume::{self, Opening, PATIENCE, TAG};
 /// How long a peer may take to hand over its descriptors.
 const HANDOVER: Duration = Duration::from_secs(5);
 
+/// Of the processor, in nanoseconds. All commands' words pass through this process: while
+/// another program fills its output on the one processor of a guest, this brings a word
+/// there and back in 1.8 instead of 4.5 ms.
+const SLICE: u64 = 100_000;
+
 /// Serves links until the process is ended. Returns only on errors.
 pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     sys::default_signals();
@@ -41,6 +47,10 @@ pub fn serve(socket: &Path, state: &Path) -> io::Result<()> {
     // Of every program started from here; a login sets the same.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     launcher::install()?;
+    // Not worth more than a word: without them all goes on, slower.
+    if let Err(e) = sys::take_short_turns(SLICE) {
+        eprintln!("nsvm-agent: its turns stay as they are: {e}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let listener = listen(socket)?;
@@ -187,9 +197,14 @@ pub async fn drive(link: Link, desk: Rc<Desk>) {
         let next = poll_fn(|cx| {
             let room = desk.room();
             share.set(room.share());
-            output.borrow_mut().set_room(room);
+            output.borrow_mut().begin_turn(room);
             let next = connection.poll_next_inbound(cx);
-            match output.borrow_mut().poll_flush(cx) {
+            let flushed = output.borrow_mut().poll_flush(cx);
+            if output.borrow().has_to_wait() {
+                // Ready, but not before the runtime has looked what has arrived.
+                let _ = pin!(yield_now()).poll(cx);
+            }
+            match flushed {
                 Poll::Ready(Err(e)) => Poll::Ready(Some(Err(e.into()))),
                 _ => next,
             }

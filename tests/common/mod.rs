@@ -13,6 +13,10 @@ use assert_cmd::Command;
 /// in 15 s translated, in a minute on a busy host.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What Wine says on a busy host instead of starting a program, now and then
+/// (`ERROR_INTERNAL_ERROR`).
+const WINE_IS_BUSY: i32 = 1359;
+
 /// What `machine inspect` shows of a machine, in this order: podman's keys, then
 /// ours.
 pub const INSPECT_KEYS: [&str; 20] = [
@@ -100,7 +104,16 @@ impl Home {
 
     /// Runs it to its end.
     pub fn run<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Ran {
-        Ran(self.nsvm(args).output().unwrap())
+        let mut command = self.nsvm(args);
+        for _ in 0..3 {
+            match command.output() {
+                Err(e) if cfg!(windows) && e.raw_os_error() == Some(WINE_IS_BUSY) => {
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                ran => return Ran(ran.unwrap()),
+            }
+        }
+        Ran(command.output().unwrap())
     }
 
     /// A command that is not waited for: the builder of std.

@@ -115,6 +115,7 @@ fn the_link_of_a_machine() {
     machine.tell("programs that are not nsvm", api::story);
     machine.tell("commands outlive supervisor and link", link::commands_outlive);
     machine.tell("many commands", link::many_commands);
+    machine.tell("words alone", fair::words_alone);
     machine.tell("words beside a flood", fair::interactive_beside_bulk);
     machine.tell("the clock after a pause", link::clock);
     machine.tell("a newer nsvm", upgrade::in_place);

@@ -112,6 +112,45 @@ pub fn watch_borrowed(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<BorrowedFd<'_>>>
     Ok(watched?)
 }
 
+/// `SCHED_OTHER` of linux/sched.h, `SCHED_FLAG_RESET_ON_FORK`, and the size of
+/// the first version of `struct sched_attr` (sched_setattr(2)).
+const SCHED_OTHER: u32 = 0;
+const RESET_ON_FORK: u64 = 1;
+const SCHED_ATTR_SIZE: u32 = 48;
+
+/// That version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Asks for turns of `slice` nanoseconds on the processor, of the same share as ever:
+/// short ones come soon after this process was woken (Linux 6.12, where the kernel's
+/// own are 0.7 to 3 ms; before it nothing changes). Its children have the kernel's.
+pub fn take_short_turns(slice: u64) -> io::Result<()> {
+    let attr = SchedAttr {
+        size: SCHED_ATTR_SIZE,
+        policy: SCHED_OTHER,
+        flags: RESET_ON_FORK,
+        nice: 0,
+        priority: 0,
+        runtime: slice,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the kernel reads `size` bytes of it, of this thread alone.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    Errno::result(result)?;
+    Ok(())
+}
+
 /// A copy of this process. Only for a process with one thread.
 pub fn fork() -> io::Result<ForkResult> {
     // SAFETY: this process has one thread (the server checks it), so no lock

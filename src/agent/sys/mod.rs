@@ -19,8 +19,8 @@ use std::io::{self, Write};
 pub use calls::{
     default_broken_pipes, default_signals, exit_now, fork, fork_beside, ignore_broken_pipes,
     ignore_children, keep_only, namespace_flag, namespace_maker, parent_namespace,
-    parent_user_namespace, reseed, signal_group, signal_process, socket_namespace, watch,
-    watch_borrowed,
+    parent_user_namespace, reseed, signal_group, signal_process, socket_namespace,
+    take_short_turns, watch, watch_borrowed,
 };
 pub use kernel::Kernel;
 
