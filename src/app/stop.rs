@@ -20,6 +20,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// clients to read.
 const LEAVING: Duration = Duration::from_secs(15);
 
+/// What is being started as it ends has become another program within this time.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
 /// How often it is looked at meanwhile: no lock call has a deadline.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -80,7 +83,11 @@ pub(super) fn end_vm(
             Status::Starting | Status::Running => {}
         }
         match ask(context, name, request).and_then(|client| await_end(client, progress)) {
-            Ok(answer) => return Ok(answer?),
+            Ok(answer) => {
+                answer?;
+                await_locks(context, name);
+                return Ok(());
+            }
             Err(e) if (nobody_listens(&e) || hung_up(&e)) && Instant::now() < end => {
                 find_supervisor(context, name)?;
             }
@@ -94,6 +101,17 @@ pub(super) fn end_vm(
                 }
             },
         }
+    }
+}
+
+/// A program that the supervisor was just starting holds its locks, too, until it has become
+/// another (fork(2), flock(2)): then the machine seems to run for a moment longer.
+fn await_locks(context: &Context, name: &MachineName) {
+    let end = Instant::now() + LETTING_GO;
+    let stands = || matches!(context.store.status(name), Status::Stopped | Status::Suspended);
+    // It may also have been started again.
+    while !stands() && Instant::now() < end {
+        std::thread::sleep(POLL);
     }
 }
 

@@ -5,8 +5,9 @@
 //! ```text
 //! guest: "frozen\n"             it is nobody's now, and can be saved
 //! host:  one line of JSON       Owner
-//! guest: "ready\n"              it is that machine, and its sshd listens
+//! guest: "ready\n"              it is that machine
 //!        "failed: REASON\n"     it is of no use
+//! guest: "ready\n"              its sshd listens, as after a boot
 //! ```
 
 use serde::{Deserialize, Serialize};

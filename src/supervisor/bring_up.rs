@@ -128,7 +128,7 @@ impl BringUp {
     }
 
     /// Has the driver know when the guest's sshd answers, should it within this time.
-    fn hear_of(
+    pub(super) fn hear_of(
         &self,
         sshd: impl Future<Output = ()> + Send + 'static,
         patience: Duration,
@@ -334,7 +334,11 @@ async fn until_heard(sshd: &mut watch::Receiver<bool>) {
 
 /// Ends when the guest says that its sshd listens, or when that answers a
 /// knock.
-async fn sshd_answers(ready_socket: PathBuf, address: SocketAddr, knock_after: Duration) {
+pub(super) async fn sshd_answers(
+    ready_socket: PathBuf,
+    address: SocketAddr,
+    knock_after: Duration,
+) {
     tokio::select! {
         () = ready_signal(&ready_socket) => tracing::info!("the guest said that it is ready"),
         () = knock(address, knock_after) => tracing::info!("the guest's sshd answered a knock"),

@@ -2,13 +2,14 @@
 //! saved, and each copy of it that goes on becomes one of them.
 //!
 //! ```text
-//! freeze --starts--> frozen: forget -> "frozen" -> (saved; a copy goes on)
-//!                    -> owner -> reseed, clock -> become -> sshd anew -> "ready"
+//! freeze --starts--> frozen: sshd stands, forget -> "frozen" -> (saved; a copy goes on)
+//!                    -> owner -> reseed, clock -> become -> "ready"
+//!                    -> sshd anew -> "ready"
 //! ```
 //!
 //! All of that goes over the virtio port, before anybody can log in: at that
 //! moment the guest lets nobody in, and its random numbers are those of every
-//! other copy.
+//! other copy. Those of its sshd too: that stands still until it begins anew.
 
 mod identity;
 mod line;
@@ -29,6 +30,9 @@ use crate::protocol::port::READY;
 
 /// The links of before end within this time, or are ended.
 const LEAVING: Duration = Duration::from_secs(10);
+
+/// The first command has the processor for itself so long before sshd begins anew.
+const FIRST_COMMAND: Duration = Duration::from_millis(300);
 
 /// Nobody waits for what is left to do then.
 const QUIET: Duration = Duration::from_secs(3);
@@ -53,15 +57,19 @@ pub fn frozen(user_key: &str) -> io::Result<()> {
     let (port, sshd) = (Port::find(READY)?, Sshd::find()?);
     let identity = Identity::find("/".as_ref(), user_key)?;
     sshd.end_sessions(LEAVING)?;
+    sshd.stop()?;
     identity.forget()?;
     rustix::fs::sync();
     let mut port = port.open()?;
     say(&mut port, FROZEN)?;
     let line = line::line(&mut port)?;
-    match become_owners(&line, &identity, sshd) {
+    match become_owners(&line, &identity) {
         Ok(()) => say(&mut port, frozen::READY)?,
         Err(e) => return say(&mut port, &format!("{FAILED}{e}")),
     }
+    std::thread::sleep(FIRST_COMMAND);
+    sshd.begin_anew()?;
+    say(&mut port, frozen::READY)?;
     drop(port);
     std::thread::sleep(QUIET);
     // It writes below the machine-id that it has seen first.
@@ -69,13 +77,13 @@ pub fn frozen(user_key: &str) -> io::Result<()> {
     Command::new("systemctl").args(journal).stderr(Stdio::null()).status().map(drop)
 }
 
-/// In one write: the host hangs up after the word, and the kernel would have a
-/// second one wait until somebody listens again.
+/// In one write: the host hangs up after a word, and the kernel has what comes behind it
+/// wait until somebody listens again.
 fn say(port: &mut impl Write, word: &str) -> io::Result<()> {
     port.write_all(format!("{word}\n").as_bytes())
 }
 
-fn become_owners(line: &str, identity: &Identity, sshd: Sshd) -> io::Result<()> {
+fn become_owners(line: &str, identity: &Identity) -> io::Result<()> {
     let owner = Owner::parse(line).map_err(io::Error::other)?;
     // First of all: what comes after may need random numbers, and the time.
     reseed(&owner.seed).map_err(|failure| io::Error::other(failure.message))?;
@@ -84,5 +92,5 @@ fn become_owners(line: &str, identity: &Identity, sshd: Sshd) -> io::Result<()> 
     identity.become_owners(&owner)?;
     // A host that breaks down now must not find a guest that nobody can enter.
     rustix::fs::sync();
-    sshd.begin_anew()
+    Ok(())
 }

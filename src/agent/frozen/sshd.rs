@@ -60,9 +60,17 @@ impl Sshd {
         Ok(all.filter(|pid| *pid != self.pid && name(*pid).starts_with("sshd")).collect())
     }
 
-    /// Returns when it listens on other sockets than before.
+    /// From now on it answers nobody.
+    pub fn stop(&self) -> io::Result<()> {
+        Ok(kill(Pid::from_raw(self.pid), Signal::SIGSTOP)?)
+    }
+
+    /// Returns when it listens on other sockets than before. The first thing it hears when
+    /// it goes on is that it has to: those who came meanwhile are not answered.
     pub fn begin_anew(self) -> io::Result<()> {
-        kill(Pid::from_raw(self.pid), Signal::SIGHUP)?;
+        let pid = Pid::from_raw(self.pid);
+        kill(pid, Signal::SIGHUP)?;
+        kill(pid, Signal::SIGCONT)?;
         let end = Instant::now() + LISTENING;
         loop {
             let now = listening()?;

@@ -28,7 +28,9 @@ use crate::qemu::migration::{self, MigrationError};
 use crate::qemu::qmp::Qmp;
 use crate::qemu::ready;
 use crate::qemu::version::Version;
-use crate::supervisor::bring_up::{BringUp, Dialling, PORT_ALONE, dial, failed};
+use crate::supervisor::bring_up::{
+    BringUp, Dialling, PORT_ALONE, dial, failed, ssh_address, sshd_answers,
+};
 use crate::supervisor::driver::Happening;
 use crate::supervisor::launch::{Beginning, restore_disk};
 use crate::supervisor::lifecycle::Failure;
@@ -39,6 +41,9 @@ use crate::supervisor::vm::QMP_PATIENCE;
 /// A copy is up in a second or two, or the machine boots: translated, on a busy
 /// host, it may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A copy's sshd begins anew within this time.
+const SSHD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Before this one QEMU cannot map a file copy-on-write that it has opened for
 /// reading alone.
@@ -166,6 +171,8 @@ impl BringUp {
                     })
                 })
                 .await?;
+            let sshd = sshd_answers(paths.ready_socket(), ssh_address(port), SSHD_PATIENCE);
+            drop(self.hear_of(sshd, SSHD_PATIENCE));
             let left = checks.left();
             let link = checks.next(dial(target.at(port), PORT_ALONE, left)).await?;
             synced
