@@ -294,6 +294,13 @@ fn killed(home: &Home, image: &str) {
         // QEMU is left in one half of the rounds.
         if delay % 200 == 0 {
             found.iter().filter(|process| process.is_qemu()).for_each(kill);
+            // One that is dying lets go of the machine last, and seems to run until then.
+            let end = Instant::now() + PATIENCE;
+            let state = ["machine", "inspect", "--format", "{{.State}}", KILLED];
+            while home.run(state).exits(0).stdout() == "running\n" {
+                assert!(Instant::now() < end, "its QEMU was killed and runs on");
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         let again = home.run(["machine", "start", KILLED]);
         assert!(
