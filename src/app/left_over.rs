@@ -10,6 +10,7 @@ use super::Context;
 use crate::fs::is_locked;
 use crate::host;
 use crate::machine::name::MachineName;
+use crate::machine::status::Status;
 use crate::qemu::qmp::Qmp;
 
 /// A QEMU that lives answers in no time.
@@ -41,6 +42,23 @@ pub fn settle(context: &Context, name: &MachineName) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// A QEMU has made its sockets within this time of its start, on a busy host too.
+const SOCKETS: Duration = Duration::from_secs(2);
+
+/// The machine's status. A QEMU whose supervisor was killed as it started it has not made
+/// its sockets yet, one that was killed has still its locks: neither is lost.
+pub(super) fn settled_status(context: &Context, name: &MachineName) -> Status {
+    let end = Instant::now() + SOCKETS;
+    loop {
+        match context.store.status(name) {
+            Status::Broken { .. } if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            status => return status,
+        }
+    }
 }
 
 fn kill(context: &Context, name: &MachineName) -> anyhow::Result<()> {

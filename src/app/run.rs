@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::listing;
 use super::session::resume::{self, Guide, Notice, Unreachable};
 use super::session::{self, Answer, Connection, Stdio};
-use super::{Context, Place, Refusal, awake, hand_over, hung, start};
+use super::{Context, Place, Refusal, awake, hand_over, hung, left_over, start};
 use crate::control::client::{Client, Hung, hung_up, nobody_listens};
 use crate::control::message::{Reply, Request};
 use crate::machine::config::MachineConfig;
@@ -230,7 +230,7 @@ fn connect(context: &Context, name: &MachineName) -> anyhow::Result<io::Result<C
             return Ok(asked);
         }
     }
-    match context.store.status(name) {
+    match left_over::settled_status(context, name) {
         Status::Running => {}
         Status::Suspended if awake::is_asleep(context, name) => {
             awake::wake(context, name)?;

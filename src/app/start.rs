@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::stop::{self, StopRequest};
-use super::{Context, Refusal, connections, hung, settle};
+use super::{Context, Refusal, connections, hung, left_over, settle};
 use crate::control::client::{Client, Hung};
 use crate::control::message::{Reply, Request};
 use crate::fs::create_dir_owner_only;
@@ -40,7 +40,7 @@ pub fn start(
     let lock = context.store.lock(name)?;
     // It may have been removed meanwhile.
     context.store.load(name)?;
-    match context.store.status(name) {
+    match left_over::settled_status(context, name) {
         Status::Starting => progress.note("The machine is being started already: joining in"),
         Status::Running => return Err(running(name).into()),
         Status::Suspended | Status::Stopped => spawn_supervisor(context, name, request.timeout)?,

@@ -72,7 +72,7 @@ pub(super) fn end_vm(
     let mut end = Instant::now() + LEAVING;
     let mut hung = false;
     loop {
-        match context.store.status(name) {
+        match left_over::settled_status(context, name) {
             Status::Stopped | Status::Suspended => return Ok(()),
             Status::Broken { .. } if request.force => return end_lost_vm(context, name),
             Status::Broken { reasons } => {

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 
 use super::run::not_running;
 use super::stop::find_supervisor;
-use super::{Context, Refusal, hung};
+use super::{Context, Refusal, hung, left_over};
 use crate::control::client::{Client, Hung, hung_up, nobody_listens};
 use crate::control::message::Request;
 use crate::machine::event::Progress;
@@ -29,7 +29,7 @@ pub fn suspend(
     let mut end = Instant::now() + LEAVING;
     let mut hung = false;
     loop {
-        match context.store.status(name) {
+        match left_over::settled_status(context, name) {
             Status::Suspended => return Ok(()),
             Status::Stopped => return Err(not_running(name).into()),
             Status::Broken { reasons } => {
