@@ -171,8 +171,6 @@ impl BringUp {
                     })
                 })
                 .await?;
-            let sshd = sshd_answers(paths.ready_socket(), ssh_address(port), SSHD_PATIENCE);
-            drop(self.hear_of(sshd, SSHD_PATIENCE));
             let left = checks.left();
             let link = checks.next(dial(target.at(port), PORT_ALONE, left)).await?;
             synced
@@ -180,6 +178,9 @@ impl BringUp {
                 .map_err(|e| failed(format!("copying the disk: {e}")))?
                 .map_err(|e| copying(&e))?;
             self.settle()?;
+            // Not before it is sure to stay: one that boots instead says so by itself.
+            let sshd = sshd_answers(paths.ready_socket(), ssh_address(port), SSHD_PATIENCE);
+            drop(self.hear_of(sshd, SSHD_PATIENCE));
             Ok::<_, Failure>(link)
         }
         .await;
